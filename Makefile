@@ -1,0 +1,66 @@
+# Every target does its own set-up: from a fresh clone, `make demo` or `make test` is enough.
+# VENV=dir puts the virtual environment elsewhere; PYTHON=python3.12 builds it with that Python.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export NO_ALBUMENTATIONS_UPDATE = 1
+
+RUN := results/demo
+LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
+
+.PHONY: install demo test test-all test-slow lint format check tensorboard docs
+
+install: $(READY)
+
+$(READY): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "gan_style needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V): try make PYTHON=python3.12"; exit 2; }
+	@echo "Installing into $(VENV): about 5 GB and a few minutes, once."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install
+	@echo; echo "== 1/4  Paintings: old masters (A) and modern ones (B) from The Met, CC0"
+	$(BIN)/python -m data_tools.download oldmaster2modern
+	@echo; echo "== 2/4  A small CycleGAN learns from them for 6 minutes"
+	$(LAUNCH) train.py --config experiments/demo.toml --run $(RUN) $$(test -d $(RUN)/checkpoints && echo --resume auto)
+	@echo; echo "== 3/4  It translates the test paintings, both ways"
+	$(BIN)/python -m gan_style translate --run $(RUN) --direction a2b --content data/oldmaster2modern/testA --overwrite
+	$(BIN)/python -m gan_style translate --run $(RUN) --direction b2a --content data/oldmaster2modern/testB --overwrite
+	@echo; echo "== 4/4  A picture of it"
+	$(BIN)/python -m gan_style grid --content data/oldmaster2modern/testA --translated $(RUN)/translated/a2b --out $(RUN)/grid.png
+	@echo
+	@echo "Look at       $(RUN)/grid.png and $(RUN)/translated/"
+	@echo "Curves        make tensorboard, then open http://localhost:6006"
+	@echo "Go on         $(BIN)/accelerate launch train.py --config experiments/demo.toml --run $(RUN) --resume auto --minutes 60"
+	@echo "Your images   $(BIN)/accelerate launch train.py --data_a DIR --data_b DIR"
+
+test: install
+	$(BIN)/python -m pytest
+
+test-slow: install
+	$(BIN)/python -m pytest -m "slow or distributed"
+
+test-all: test test-slow
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check: lint test-all
+
+tensorboard: install
+	$(BIN)/tensorboard --logdir results
+
+docs: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/mkdocs build --strict

@@ -1,0 +1,3 @@
+"""Unpaired domain translation with GANs, compared honestly with neural style transfer."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,123 @@
+"""Networks out and in, each a safetensors file; the whole state of a training, to resume from.
+
+Nothing here pickles: tensors are safetensors, everything around them is JSON in the metadata.
+
+    <run>/gen_ab.safetensors                     weights as trained; config.json is in the metadata
+    <run>/gen_ab.ema.safetensors                 their running average
+    <run>/checkpoints/<images>/state.safetensors what is one for all processes
+    <run>/checkpoints/<images>/process_0.safetensors     pools and random states of each
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from gan_style.errors import CheckpointError
+from gan_style.files import atomic_file
+from gan_style.method import TrainedMethod
+
+
+def weights_file(run: Path, name: str, ema: bool) -> Path:
+    """Where the weights of a network are, as trained or averaged."""
+    return run / f"{name}{'.ema' if ema else ''}.safetensors"
+
+
+def save_network(net: nn.Module, path: Path, record: Mapping[str, Any]) -> None:
+    """Write a network's weights with the run's config in the metadata, whole or not at all."""
+    weights = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
+    with atomic_file(path) as partial:
+        save_file(weights, partial, metadata={"config": json.dumps(record)})
+
+
+def load_networks(method: TrainedMethod, run: Path, ema: bool = False) -> None:
+    """Fill the networks that `method.translate` uses from the files of a run, strictly."""
+    for name in method.translators:
+        path = weights_file(run, name, ema)
+        net = getattr(method, name)
+        try:
+            weights = load_file(path)
+        except FileNotFoundError:
+            raise CheckpointError(
+                f"{path} isn't there: the run has saved no {'averaged ' if ema else ''}weights yet"
+                + (" (was it trained with --ema 0?)" if ema else "")
+            ) from None
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} can't be read: {error}") from error
+        _check_fit(net.state_dict(), weights, path)
+        net.load_state_dict(weights)
+
+
+def _check_fit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
+    """Name the first thing in which a file's weights differ from the network's."""
+    for key in [*wanted, *found]:
+        if key not in found:
+            problem = f"it has no {key}"
+        elif key not in wanted:
+            problem = f"its {key} has no place"
+        elif wanted[key].shape != found[key].shape:
+            problem = f"its {key} is {list(found[key].shape)}, not {list(wanted[key].shape)}"
+        else:
+            continue
+        raise CheckpointError(
+            f"{path} is of another architecture than config.json beside it: {problem}"
+        )
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The complete checkpoints of a run, oldest first."""
+    return sorted(path for path in run.glob("checkpoints/*") if path.name.isdigit())
+
+
+def remove_old(run: Path, keep: int) -> None:
+    """Delete all but the last `keep` checkpoints."""
+    for path in checkpoints(run)[:-keep]:
+        shutil.rmtree(path)
+
+
+def save_state(state: Any, path: Path) -> None:
+    """Write nested dicts and lists of tensors, numbers and strings."""
+    tensors: dict[str, Tensor] = {}
+    skeleton = _take_apart(state, tensors)
+    save_file(tensors, path, metadata={"state": json.dumps(skeleton)})
+
+
+def load_state(path: Path) -> Any:
+    """What `save_state` wrote."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            skeleton = json.loads(file.metadata()["state"])
+            return _put_together(skeleton, file.get_tensor)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} can't be read: {error}") from error
+
+
+def _take_apart(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """`value` as JSON whose tensors are replaced by their names in `tensors`."""
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        return {"tensor": name}
+    if isinstance(value, Mapping):  # pairs, because JSON keys are strings and optimizers count
+        return {"dict": [[key, _take_apart(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return {"list": [_take_apart(item, tensors) for item in value]}
+    assert value is None or isinstance(value, bool | int | float | str), type(value)
+    return {"value": value}
+
+
+def _put_together(skeleton: Any, tensor: Callable[[str], Tensor]) -> Any:
+    ((kind, value),) = skeleton.items()
+    if kind == "tensor":
+        return tensor(value)
+    if kind == "dict":
+        return {key: _put_together(item, tensor) for key, item in value}
+    if kind == "list":
+        return [_put_together(item, tensor) for item in value]
+    return value

@@ -1,0 +1,254 @@
+"""Options: frozen dataclasses with the paper's defaults, a TOML file over them, flags over that.
+
+Every option is a flat key that belongs to exactly one section: data, train or the method's own
+`Config`. Nothing here imports torch, so help and mistakes are answered at once.
+"""
+
+import ast
+import dataclasses
+import difflib
+import re
+import tomllib
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from gan_style.errors import ConfigError
+
+Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images, and how they are cut."""
+
+    domain: str = "oldmaster2modern"  # a known name, or a folder with {train,test}{A,B}
+    data_a: str = ""  # instead of a domain: a loose folder of A ...
+    data_b: str = ""  # ... and one of B; a test part is split off and written to <run>/split.json
+    test_share: float = 0.1  # of data_a and data_b that is kept for testing
+    data_root: str = "data"  # where known domains are and are downloaded to
+    preprocess: Preprocess = "resize_and_crop"  # how an image becomes a crop
+    size: int = 256  # side of the square crop in pixels
+    load_size: int | None = None  # scaled to this before the crop; None is size * 286 / 256
+    flip: bool = True  # mirror half of the images
+    serial_b: bool = False  # take B in order with A instead of at random
+    background: str = "white"  # under transparent images
+    skip_bad_images: bool = False  # leave unreadable images out instead of stopping
+    cache_gb: float = 4.0  # decoded images kept in memory by each process; 0 decodes every time
+    workers: int = 2  # threads that decode and crop
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself, in the user's spelling."""
+        _at_least(self, 1, "size", "workers")
+        _at_least(self, 0, "cache_gb")
+        if (
+            self.load_size is not None
+            and self.load_size < self.size
+            and "resize" in self.preprocess
+        ):
+            raise ConfigError(
+                f"--load_size is {self.load_size}, but must be at least --size, {self.size}"
+            )
+        if bool(self.data_a) != bool(self.data_b):
+            given, missing = ("data_a", "data_b") if self.data_a else ("data_b", "data_a")
+            raise ConfigError(f"--{given} is {getattr(self, given)!r}: give --{missing} with it")
+        if not 0 < self.test_share < 1:
+            raise ConfigError(f"--test_share is {self.test_share}, but must be between 0 and 1")
+
+    @property
+    def scaled_to(self) -> int:
+        """Side in pixels before the crop; 286 for a crop of 256, as in the reference."""
+        return self.load_size if self.load_size is not None else round(self.size * 286 / 256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How long, how fast, what is kept. An image is one pair: an a and a b."""
+
+    method: str = "cyclegan"  # see: python -m gan_style methods
+    run: str = ""  # run folder; empty takes the next number in results/<domain>/<method>
+    resume: str = ""  # auto: go on with --run, or with the newest run of this domain and method
+    epochs: int = 200  # an epoch is as many images as the larger domain has
+    images: int | None = None  # budget in images instead of epochs
+    minutes: float | None = None  # budget in minutes instead of epochs
+    schedule: Literal["linear", "reference", "constant"] = "linear"  # of the learning rates
+    decay: float = 0.5  # last share of the budget, over which the rates fall to 0
+    batch_size: int = 1  # images a step and process
+    gradient_accumulation_steps: int = 1  # steps a process gathers before the weights move
+    ema: float = 0.999  # decay a step of the averaged generators; 0 keeps none
+    threads: int = 0  # of a process on a CPU; 0 shares the cores among the processes
+    seed: int = 0  # of weights, data order, crops and pools
+    log_every: int = 10  # images between two points of a curve
+    sample_every: int = 500  # images between two grids of samples; 0 draws none
+    samples: int = 4  # test images of each domain in a grid
+    checkpoint_minutes: float = 10.0  # between two checkpoints
+    keep: int = 2  # checkpoints kept, newest first
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself, in the user's spelling."""
+        _at_least(
+            self, 1, "epochs", "images", "batch_size", "gradient_accumulation_steps", "log_every",
+            "samples", "keep",
+        )  # fmt: skip
+        _at_least(self, 0, "threads", "seed", "sample_every", "checkpoint_minutes")
+        if self.minutes is not None and not self.minutes > 0:
+            raise ConfigError(f"--minutes is {self.minutes}, but must be above 0")
+        if self.images is not None and self.minutes is not None:
+            raise ConfigError(
+                f"--images is {self.images} and --minutes is {self.minutes}: one budget is enough"
+            )
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"--ema is {self.ema}, but must be in [0, 1)")
+        if not 0 < self.decay <= 1:
+            raise ConfigError(f"--decay is {self.decay}, but must be in (0, 1]")
+        if self.schedule == "reference" and (self.images is not None or self.minutes is not None):
+            raise ConfigError(
+                "--schedule reference counts whole epochs: give the budget as --epochs"
+            )
+
+
+# What a resumed run may change: budgets and conveniences, nothing that its results so far rest on.
+RESUMABLE = frozenset(
+    {"run", "resume", "epochs", "images", "minutes", "log_every", "sample_every", "samples"}
+    | {"checkpoint_minutes", "keep", "workers", "threads", "cache_gb", "data_root", "direction"}
+)
+
+
+def _at_least(config: Any, least: float, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value < least:
+            raise ConfigError(f"--{name} is {value}, but must be at least {least}")
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """The nearest known name as a question, or all of them."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(known)}"
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The flat options of an experiment file."""
+    try:
+        options = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"--config {path}: no such file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"--config {path}: {error}") from error
+    for key, value in options.items():
+        if isinstance(value, dict | list):
+            raise ConfigError(f"--config {path}: {key} is a {type(value).__name__}; keys are flat")
+    return options
+
+
+def build(cls: type, options: Mapping[str, Any]) -> Any:
+    """A config dataclass from those of `options` that are its fields, each converted and checked.
+
+    Values are strings as typed on a command line or already typed as read from TOML or JSON.
+    """
+    hints = get_type_hints(cls)
+    names = {field.name for field in dataclasses.fields(cls)}
+    return cls(
+        **{key: convert(key, value, hints[key]) for key, value in options.items() if key in names}
+    )
+
+
+def split(options: Mapping[str, Any], sections: Mapping[str, Iterable[str]]) -> dict[str, dict]:
+    """Options sorted by the section that has a field of that name.
+
+    Raises:
+        ConfigError: a key that no section knows.
+    """
+    home = {name: section for section, names in sections.items() for name in names}
+    parts: dict[str, dict] = {section: {} for section in sections}
+    for key, value in options.items():
+        if key not in home:
+            raise ConfigError(f"unknown option --{key}: {did_you_mean(key, home, '--')}")
+        parts[home[key]][key] = value
+    return parts
+
+
+def convert(key: str, value: Any, hint: Any) -> Any:
+    """One option's value as the type that its field declares, or a ConfigError that names both."""
+    kind = get_origin(hint)
+    if kind in (types.UnionType, Union):
+        if value is None or value == "None":
+            return None
+        (hint,) = (option for option in get_args(hint) if option is not type(None))
+        kind = get_origin(hint)
+    if kind is Literal:
+        if value not in get_args(hint):
+            known = did_you_mean(str(value), map(str, get_args(hint)))
+            raise ConfigError(f"--{key} is {value!r}: {known}")
+        return value
+    if isinstance(value, str) and hint is not str:
+        parsed = _parse(value, hint)
+    elif hint is float and isinstance(value, int) and not isinstance(value, bool):
+        parsed = float(value)
+    else:
+        parsed = value if type(value) is hint else None
+    if parsed is None:
+        raise ConfigError(f"--{key} wants {hint.__name__}, got {value!r}")
+    return parsed
+
+
+def _parse(text: str, hint: type) -> Any:
+    """`text` as an int, finite float or bool; None where it is none."""
+    if hint is bool:
+        return {"true": True, "false": False}.get(text.lower())
+    try:
+        if hint is int and re.fullmatch(r"[+-]?\d+", text):
+            return int(text)
+        if hint is float and abs(float(text)) < float("inf"):
+            return float(text)
+    except ValueError:
+        pass
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """An option as its source line tells it."""
+
+    name: str
+    type: str
+    default: str
+    comment: str
+
+
+def describe(source: Path, name: str = "Config") -> list[Field]:
+    """The fields of a dataclass in a Python file, with their comments, without importing it."""
+    text = source.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    (body,) = (
+        node.body
+        for node in ast.parse(text).body
+        if isinstance(node, ast.ClassDef) and node.name == name
+    )
+    return [
+        Field(
+            name=node.target.id,
+            type=ast.unparse(node.annotation),
+            default=ast.unparse(node.value) if node.value else "",
+            comment=lines[(node.end_lineno or 1) - 1][node.end_col_offset :].strip().lstrip("# "),
+        )
+        for node in body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    ]
+
+
+def help_text(fields: Iterable[Field]) -> str:
+    """Fields as aligned help lines: option, default, what it is, its choices."""
+    rows = []
+    for field in fields:
+        choices = ""
+        if field.type.startswith("Literal"):
+            choices = " [" + ", ".join(ast.literal_eval(field.type[len("Literal") :])) + "]"
+        elif field.type == "Preprocess":
+            choices = " [" + ", ".join(get_args(Preprocess)) + "]"
+        rows.append((f"--{field.name}={field.default}", field.comment + choices))
+    width = max(len(left) for left, _ in rows)
+    return "\n".join(f"  {left:<{min(width, 34)}}  {right}" for left, right in rows)

@@ -1,0 +1,299 @@
+"""Two unpaired collections as an endless, seeded stream of crops.
+
+Sampling and cropping follow `data/unaligned_dataset.py` and `data/base_dataset.py` of the CycleGAN
+reference: A in a new order every epoch, B drawn independently of A, an epoch as long as the larger
+collection. Item k of the stream depends on the seed and k alone, never on how many processes,
+threads or restarts there were; so its position is one number, and N processes of batch 1 see
+together what one process of batch N sees.
+
+Differences: images are resized once by PIL's bicubic, which is the reference's and antialiased
+(OpenCV's, which albumentations has, is neither), and kept; crops and flips are albumentations'.
+Threads decode, not processes: the cache is shared and nothing is pickled. An epoch's last,
+incomplete batch is filled from the next epoch.
+"""
+
+import os
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from gan_style.config import DataConfig
+from gan_style.errors import DataError
+from gan_style.images import ImageError, list_images, load_image, resize, to_array, to_tensor
+from gan_style.method import Batch
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import asks the network otherwise
+import albumentations as A
+
+FOLDERS = ("trainA", "trainB", "testA", "testB")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Domain:
+    """The image files of two collections; the test parts may be empty."""
+
+    name: str
+    trainA: tuple[Path, ...]  # as the folders are called
+    trainB: tuple[Path, ...]
+    testA: tuple[Path, ...]
+    testB: tuple[Path, ...]
+
+    def write(self, folder: Path) -> None:
+        """Write `<folder>/trainA.txt` and so on: a path a line."""
+        for part in FOLDERS:
+            lines = "".join(f"{path.absolute()}\n" for path in getattr(self, part))
+            (folder / f"{part}.txt").write_text(lines, encoding="utf-8")
+
+
+def domain_from_folder(folder: Path) -> Domain:
+    """The domain that lies in `folder`/{trainA,trainB,testA,testB}."""
+    for part in ("trainA", "trainB"):
+        if not (folder / part).is_dir():
+            raise DataError(
+                f"{folder} has no folder {part}: a domain has {', '.join(FOLDERS)}; "
+                "two loose folders are given as --data_a DIR --data_b DIR"
+            )
+    files = {
+        part: tuple(list_images(folder / part)) if (folder / part).is_dir() else ()
+        for part in FOLDERS
+    }
+    return Domain(name=folder.absolute().name, **files)
+
+
+def domain_from_lists(name: str, folder: Path) -> Domain:
+    """The domain that `Domain.write` wrote down."""
+    return Domain(name=name, **{part: read_list(folder / f"{part}.txt") for part in FOLDERS})
+
+
+def read_list(path: Path) -> tuple[Path, ...]:
+    """The image files that a text file names, a path a line."""
+    return tuple(Path(line) for line in path.read_text(encoding="utf-8").splitlines() if line)
+
+
+def domain_from_two_folders(folder_a: Path, folder_b: Path, test_share: float, seed: int) -> Domain:
+    """A seeded split of two loose folders: at least one test image a side, the rest to train."""
+    parts = {}
+    for side, folder in (("A", folder_a), ("B", folder_b)):
+        files = list_images(folder)
+        random.Random(f"{seed} {side}").shuffle(files)
+        test = max(1, round(test_share * len(files))) if len(files) > 1 else 0
+        parts[f"test{side}"] = tuple(sorted(files[:test]))
+        parts[f"train{side}"] = tuple(sorted(files[test:]))
+    return Domain(name=f"{folder_a.absolute().name}2{folder_b.absolute().name}", **parts)
+
+
+class ImageCache:
+    """Files as scaled uint8 arrays, kept in memory up to a bound.
+
+    Args:
+        prepare: (H, W, 3) -> (H', W', 3), what is done to every image before the crop.
+        background: colour under transparent images.
+        limit: bytes kept at most.
+    """
+
+    def __init__(self, prepare: Callable[[np.ndarray], np.ndarray], background: str, limit: float):
+        self.prepare, self.background, self.limit = prepare, background, limit
+        self.arrays: dict[Path, np.ndarray] = {}
+        self.size = 0
+        self.lock = threading.Lock()
+
+    def read(self, path: Path) -> np.ndarray:
+        """The scaled image of a file; ImageError when it can't be read."""
+        array = self.arrays.get(path)
+        if array is None:
+            array = self.prepare(to_array(load_image(path, self.background)))
+            with self.lock:
+                if path not in self.arrays and self.size + array.nbytes <= self.limit:
+                    self.arrays[path] = array
+                    self.size += array.nbytes
+        return array
+
+
+class DomainPair:
+    """The training images of a domain as a stream of unpaired crops.
+
+    Args:
+        domain: its files.
+        config: how they are cut.
+        seed: of the order, the crops and the flips.
+        multiple: sides that the networks take are multiples of this.
+        progress: show a bar while the images are read for the first time.
+
+    Raises:
+        DataError: fewer than two images a side, files that can't be read, images below the crop.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        config: DataConfig,
+        seed: int,
+        multiple: int = 1,
+        progress: bool = False,
+    ) -> None:
+        self.config, self.seed = config, seed
+        self.cache = ImageCache(
+            lambda array: _scale(array, config, multiple), config.background, config.cache_gb * 1e9
+        )
+        self.skipped: list[str] = []
+        self.domain = self._checked(domain, progress)
+        self.local = threading.local()  # an albumentations pipeline has its own random state
+
+    def __len__(self) -> int:
+        """Images an epoch: as many as the larger collection has."""
+        return max(len(self.domain.trainA), len(self.domain.trainB))
+
+    def _checked(self, domain: Domain, progress: bool) -> Domain:
+        """Read every file once, before training, and fill the cache with it."""
+        for part in ("trainA", "trainB"):
+            count = len(getattr(domain, part))
+            if count < 2:
+                raise DataError(
+                    f"{domain.name}: {count or 'no'} image{'s' * (count != 1)} in {part}, "
+                    "but a collection needs at least 2"
+                )
+        files = [path for part in FOLDERS for path in getattr(domain, part)]
+        with ThreadPoolExecutor(self.config.workers) as pool:
+            results = tqdm(
+                pool.map(self._problem, files),
+                total=len(files), desc="reading images", unit=" images", leave=False,
+                disable=not progress, delay=2,
+            )  # fmt: skip
+            problems = {
+                path: problem for path, problem in zip(files, results, strict=True) if problem
+            }
+        self.skipped = list(problems.values())
+        if not problems:
+            return domain
+        if not self.config.skip_bad_images:
+            raise DataError(
+                f"{len(problems)} of {len(files)} images can't be used (leave them out with "
+                "--skip_bad_images): " + "; ".join(problems.values())
+            )
+        good: dict[str, Any] = {
+            part: tuple(path for path in getattr(domain, part) if path not in problems)
+            for part in FOLDERS
+        }
+        for part in ("trainA", "trainB"):
+            if len(good[part]) < 2:
+                raise DataError(
+                    f"{domain.name}: {len(good[part])} images in {part} can be used, "
+                    f"but a collection needs at least 2: {self.skipped[0]}"
+                )
+        return replace(domain, **good)
+
+    def _problem(self, path: Path) -> str:
+        try:
+            height, width = self.cache.read(path).shape[:2]
+        except ImageError as error:
+            return str(error)
+        crop = self.config.size
+        if "crop" in self.config.preprocess and min(height, width) < crop:
+            return f"{path}: {width}x{height} pixels is below the crop, --size {crop}"
+        return ""
+
+    def item(self, position: int) -> tuple[Tensor, Tensor]:
+        """Item `position` of the stream: float32 (3, H, W) in [0, 1] of A and of B."""
+        epoch, index = divmod(position, len(self))
+        order, partners = _epoch(self.seed, epoch, len(self), len(self.domain.trainB))
+        a = int(order[index])
+        b = a if self.config.serial_b else int(partners[index])
+        files_a, files_b = self.domain.trainA, self.domain.trainB
+        return (
+            self._crop(files_a[a % len(files_a)], position, side=0),
+            self._crop(files_b[b % len(files_b)], position, side=1),
+        )
+
+    def _crop(self, path: Path, position: int, side: int) -> Tensor:
+        pipeline = getattr(self.local, "pipeline", None)
+        if pipeline is None:
+            pipeline = self.local.pipeline = _pipeline(self.config)
+        seed = np.random.SeedSequence((self.seed, position, side)).generate_state(1)[0]
+        pipeline.set_random_seed(int(seed))
+        return to_tensor(pipeline(image=self.cache.read(path))["image"])
+
+    def batches(
+        self, start: int, batch_size: int, process: int = 0, processes: int = 1
+    ) -> Iterator[Batch]:
+        """Batches for one of several processes, from item `start` of the stream on, for ever."""
+
+        def make(position: int) -> Batch:
+            first = position + process * batch_size
+            items = [self.item(first + i) for i in range(batch_size)]
+            a, b = zip(*items, strict=True)
+            return Batch(a=torch.stack(a), b=torch.stack(b))
+
+        step = batch_size * processes
+        pool = ThreadPoolExecutor(self.config.workers, thread_name_prefix="loader")
+        try:
+            ahead: deque[Future[Batch]] = deque()
+            while True:
+                while len(ahead) < 2 * self.config.workers:
+                    ahead.append(pool.submit(make, start))
+                    start += step
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def samples(self, count: int) -> Batch:
+        """`count` fixed test images a side (training images where there are no test images).
+
+        Scaled like all others and cropped in the middle to `size`, or to the largest square that
+        all of them hold.
+        """
+        return Batch(
+            a=self._middle(self.domain.testA or self.domain.trainA, count),
+            b=self._middle(self.domain.testB or self.domain.trainB, count),
+        )
+
+    def _middle(self, files: Sequence[Path], count: int) -> Tensor:
+        chosen = [files[i * len(files) // count] for i in range(min(count, len(files)))]
+        arrays = [self.cache.read(path) for path in chosen]
+        side = min(self.config.size, *(min(array.shape[:2]) for array in arrays))
+        return torch.stack([to_tensor(center_crop(array, side)) for array in arrays])
+
+
+def center_crop(array: np.ndarray, side: int) -> np.ndarray:
+    """The middle square of an image (H, W, 3)."""
+    top, left = (array.shape[0] - side) // 2, (array.shape[1] - side) // 2
+    return array[top : top + side, left : left + side]
+
+
+@lru_cache(maxsize=4)
+def _epoch(seed: int, epoch: int, length: int, count_b: int) -> tuple[Tensor, Tensor]:
+    """The order of A and the partners from B, drawn anew for every epoch."""
+    generator = torch.Generator()
+    generator.manual_seed(int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]))
+    order = torch.randperm(length, generator=generator)
+    return order, torch.randint(count_b, (length,), generator=generator)
+
+
+def _pipeline(config: DataConfig) -> A.Compose:
+    crop = [A.RandomCrop(config.size, config.size)] if "crop" in config.preprocess else []
+    flip = [A.HorizontalFlip(p=0.5)] if config.flip else []
+    return A.Compose([*crop, *flip])
+
+
+def _scale(array: np.ndarray, config: DataConfig, multiple: int) -> np.ndarray:
+    """(H, W, 3) -> what the crop is taken from, as the reference's `preprocess` modes."""
+    height, width = array.shape[:2]
+    side = config.scaled_to
+    if config.preprocess == "resize_and_crop":
+        return resize(array, (side, side))
+    if config.preprocess in ("scale_width", "scale_width_and_crop"):
+        # The reference takes at least a crop's height and so distorts very wide images; so do we.
+        height, width = max(side * height // width, config.size), side
+    if "crop" not in config.preprocess:
+        height, width = (max(1, round(n / multiple)) * multiple for n in (height, width))
+    return resize(array, (height, width))

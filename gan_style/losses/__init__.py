@@ -1,0 +1,1 @@
+"""Loss functions: they return unweighted scalars; weights are applied where a method yields."""

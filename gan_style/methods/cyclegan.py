@@ -1,0 +1,180 @@
+"""CycleGAN: two generators that undo each other, each against a discriminator of its domain.
+
+Zhu, Park, Isola, Efros: Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial
+Networks, ICCV 2017. Losses, update order, image pools and defaults follow the authors' PyTorch code
+(junyanz/pytorch-CycleGAN-and-pix2pix, models/cycle_gan_model.py).
+
+Differences from the paper: as in that code, the identity term is on for every domain (the paper has
+it for painting -> photo) and instance norm has no affine weights.
+Differences from that code: `upsample="resize"` is offered; one lambda_cycle serves both directions;
+the default learning-rate schedule doesn't waste the last epoch (`--schedule reference` does).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss as l1
+
+from gan_style.errors import ConfigError
+from gan_style.losses import adversarial
+from gan_style.method import Batch, Paper, TrainedMethod
+from gan_style.nn.blocks import frozen
+from gan_style.nn.discriminators import PatchDiscriminator, PixelDiscriminator
+from gan_style.nn.generators import ResnetGenerator, UnetGenerator
+from gan_style.nn.image_pool import ImagePool
+
+PAPER = Paper(
+    title="Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks",
+    year=2017,
+    url="https://arxiv.org/abs/1703.10593",
+    family="collection",
+    style="collection",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The reference's defaults."""
+
+    direction: Literal["a2b", "b2a"] = "a2b"  # which way translate goes; training goes both
+    generator: Literal["resnet_9", "resnet_6", "unet_256", "unet_128"] = "resnet_9"  # network
+    upsample: Literal["transposed", "resize"] = "transposed"  # resize leaves no checkerboard
+    discriminator: Literal["patch", "pixel"] = "patch"  # what it judges
+    discriminator_layers: int = 3  # patch side 16, 34, 70, 142, 286 for 1 ... 5
+    width_generator: int = 64  # channels after the first convolution (ngf)
+    width_discriminator: int = 64  # the same (ndf)
+    init_std: float = 0.02  # of the initial weights; smaller helps against inverted colours
+    gan_loss: Literal["lsgan", "vanilla"] = "lsgan"  # least squares, or cross-entropy
+    lambda_cycle: float = 10.0  # weight of a -> b -> a against a, and of b -> a -> b against b
+    lambda_identity: float = 0.5  # relative to lambda_cycle; 0 leaves the term out
+    pool_size: int = 50  # generated images kept a domain for the discriminators
+    learning_rate: float = 2e-4  # Adam's, of both players
+    beta1: float = 0.5  # Adam's first moment
+
+    def __post_init__(self) -> None:
+        """Refuse what no network can be built from."""
+        for name in ("discriminator_layers", "width_generator", "width_discriminator"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--{name} is {getattr(self, name)}, but must be at least 1")
+        for name in ("lambda_cycle", "lambda_identity", "pool_size", "init_std"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"--{name} is {getattr(self, name)}, but must not be negative")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"--learning_rate is {self.learning_rate}, but must be above 0")
+        if not 0 <= self.beta1 < 1:
+            raise ConfigError(f"--beta1 is {self.beta1}, but must be in [0, 1)")
+
+
+class Method(TrainedMethod):
+    """`gen_ab` turns A into B, `gen_ba` B into A; `disc_a` judges A, `disc_b` B."""
+
+    players: ClassVar[dict[str, tuple[str, ...]]] = {
+        "generator": ("gen_ab", "gen_ba"),
+        "discriminator": ("disc_a", "disc_b"),
+    }
+    averaged: ClassVar[tuple[str, ...]] = ("gen_ab", "gen_ba")
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.gen_ab, self.gen_ba = _generator(config), _generator(config)
+        self.disc_a, self.disc_b = _discriminator(config), _discriminator(config)
+        self.pool_a, self.pool_b = ImagePool(config.pool_size), ImagePool(config.pool_size)
+        self.gan = adversarial.LOSSES[config.gan_loss]
+        self.multiple = self.gen_ab.multiple
+        # Below this a reflection pad is wider than the map, or an instance norm sees one position.
+        patch = 3 * 2**config.discriminator_layers if config.discriminator == "patch" else 1
+        self.smallest = max(8, self.multiple, patch)
+
+    @property
+    def translators(self) -> tuple[str, ...]:
+        """The generator of the configured direction."""
+        return ("gen_ab",) if self.config.direction == "a2b" else ("gen_ba",)
+
+    def optimizer(self, player: str, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """One Adam for both generators, one for both discriminators."""
+        return torch.optim.Adam(
+            parameters, lr=self.config.learning_rate, betas=(self.config.beta1, 0.999)
+        )
+
+    def translate(self, content: Tensor, style: Tensor | None = None) -> Tensor:
+        """Images (N, 3, H, W) in [0, 1] through the generator of `direction`; `style` is unread."""
+        (name,) = self.translators
+        return _from_signed(getattr(self, name)(_to_signed(content)))
+
+    def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """One step: both generators on one sum, then both discriminators on pooled images."""
+        a, b = _to_signed(batch["a"]), _to_signed(batch["b"])
+        c = self.config
+        fake_b, fake_a = self.gen_ab(a), self.gen_ba(b)
+        with frozen(self.disc_a, self.disc_b):
+            terms = {
+                "adversarial_ab": self.gan(self.disc_b(fake_b), real=True),
+                "adversarial_ba": self.gan(self.disc_a(fake_a), real=True),
+            }
+        terms["cycle_a"] = c.lambda_cycle * l1(self.gen_ba(fake_b), a)
+        terms["cycle_b"] = c.lambda_cycle * l1(self.gen_ab(fake_a), b)
+        if c.lambda_identity > 0:
+            weight = c.lambda_identity * c.lambda_cycle
+            terms["identity_a"] = weight * l1(self.gen_ba(a), a)
+            terms["identity_b"] = weight * l1(self.gen_ab(b), b)
+        yield "generator", terms
+
+        # Images made before the generators' step, as in the reference.
+        pooled_b, pooled_a = self.pool_b.query(fake_b), self.pool_a.query(fake_a)
+        yield (
+            "discriminator",
+            {
+                "real_b": 0.5 * self.gan(self.disc_b(b), real=True),
+                "fake_b": 0.5 * self.gan(self.disc_b(pooled_b), real=False),
+                "real_a": 0.5 * self.gan(self.disc_a(a), real=True),
+                "fake_a": 0.5 * self.gan(self.disc_a(pooled_a), real=False),
+            },
+        )
+
+    def preview(self, batch: Batch) -> dict[str, list[Tensor]]:
+        """For each direction: the real image, its translation, the way back, the identity."""
+        a, b = _to_signed(batch["a"]), _to_signed(batch["b"])
+        fake_b, fake_a = self.gen_ab(a), self.gen_ba(b)
+        columns = {
+            "a2b": [a, fake_b, self.gen_ba(fake_b), self.gen_ba(a)],
+            "b2a": [b, fake_a, self.gen_ab(fake_a), self.gen_ab(b)],
+        }
+        return {name: [_from_signed(image) for image in images] for name, images in columns.items()}
+
+    def monitor(self, batch: Batch) -> dict[str, Tensor]:
+        """Mean score of each discriminator on real images and on translations of this batch."""
+        a, b = _to_signed(batch["a"]), _to_signed(batch["b"])
+        return {
+            "score/real_a": self.disc_a(a).mean(),
+            "score/fake_a": self.disc_a(self.gen_ba(b)).mean(),
+            "score/real_b": self.disc_b(b).mean(),
+            "score/fake_b": self.disc_b(self.gen_ab(a)).mean(),
+        }
+
+
+def _generator(config: Config) -> ResnetGenerator | UnetGenerator:
+    kind, size = config.generator.split("_")
+    if kind == "resnet":
+        return ResnetGenerator(int(size), config.width_generator, config.upsample, config.init_std)
+    levels = {"128": 7, "256": 8}[size]
+    return UnetGenerator(levels, config.width_generator, config.upsample, config.init_std)
+
+
+def _discriminator(config: Config) -> PatchDiscriminator | PixelDiscriminator:
+    if config.discriminator == "pixel":
+        return PixelDiscriminator(config.width_discriminator, config.init_std)
+    return PatchDiscriminator(
+        config.discriminator_layers, config.width_discriminator, config.init_std
+    )
+
+
+def _to_signed(image: Tensor) -> Tensor:
+    return image * 2 - 1
+
+
+def _from_signed(image: Tensor) -> Tensor:
+    return (image + 1) / 2

@@ -1,0 +1,1 @@
+"""Network parts: generators, discriminators, the image pool and what they are built from."""

@@ -1,0 +1,113 @@
+"""Run folders: self-describing, numbered, and never reused for another config."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import gan_style
+from gan_style.config import RESUMABLE
+from gan_style.errors import CheckpointError, ConfigError, UserError
+from gan_style.files import atomic_file
+
+LIBRARIES = ("torch", "torchvision", "accelerate", "albumentations", "pillow", "numpy")
+
+
+def describe(
+    data: Mapping[str, Any], train: Mapping[str, Any], method: Mapping[str, Any], launch: Mapping
+) -> dict[str, Any]:
+    """The content of config.json."""
+    return {
+        "data": dict(data),
+        "train": dict(train),
+        "method": dict(method),
+        "launch": dict(launch),
+        "gan_style": gan_style.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def _commit() -> str:
+    """The git commit of the package's source, with + when it was changed; empty outside of git."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return result.stdout.strip()
+
+
+def read(run: Path) -> dict[str, Any]:
+    """The config.json of a run."""
+    path = run / "config.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        assert {"data", "train", "method"} <= record.keys()
+    except FileNotFoundError:
+        raise CheckpointError(f"{run} is no run folder: it has no config.json") from None
+    except (OSError, ValueError, AssertionError, AttributeError) as error:
+        raise CheckpointError(f"{path} can't be read: {error or 'not a run config'}") from error
+    return record
+
+
+def write(run: Path, record: Mapping[str, Any]) -> None:
+    """Write config.json, whole or not at all."""
+    with atomic_file(run / "config.json") as partial:
+        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def numbered(folder: Path) -> list[Path]:
+    """The runs 0001, 0002, ... of a domain and method, oldest first."""
+    return sorted(path for path in folder.glob("*") if path.name.isdigit() and path.is_dir())
+
+
+def create(run: str, folder: Path) -> Path:
+    """The empty folder of a new run: `run` where given, else the next number in `folder`."""
+    path = Path(run)
+    if not run:
+        last = numbered(folder)
+        path = folder / f"{int(last[-1].name) + 1 if last else 1:04}"
+    elif (path / "config.json").exists():
+        raise ConfigError(
+            f"--run {run} holds a run already: go on with it by --resume auto, or give another one"
+        )
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path / "config.json") as partial:
+            partial.write_text("")
+        (path / "config.json").unlink()
+    except OSError as error:
+        raise UserError(f"can't write to the run folder {path}: {error.strerror}") from error
+    return path
+
+
+def find(run: str, folder: Path) -> Path:
+    """The run to go on with: `run` where given, else the newest in `folder`."""
+    if run:
+        return Path(run)
+    existing = numbered(folder)
+    if not existing:
+        raise CheckpointError(
+            f"--resume auto: no run in {folder} yet; leave --resume out to start one"
+        )
+    return existing[-1]
+
+
+def check_same(run: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run whose results so far rest on other options, and show which."""
+    differences = [
+        f"{key} was {before!r}, is {after!r}"
+        for section in ("data", "train", "method", "launch")
+        for key, after in new[section].items()
+        if key not in RESUMABLE and (before := old.get(section, {}).get(key)) != after
+    ]
+    if differences:
+        raise ConfigError(
+            f"{run} was made with other options ({'; '.join(differences)}): repeat the old ones to "
+            "go on with it, or leave --resume out to start a new run"
+        )

@@ -1,0 +1,459 @@
+"""The one training loop: any TrainedMethod, on as many processes as accelerate started.
+
+Progress is counted in images (pairs of an a and a b) over all processes. Every curve and grid is
+due when that count passes a multiple of its interval, so batch sizes that don't divide the interval
+miss nothing.
+"""
+
+import resource
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from gan_style import checkpoint
+from gan_style.config import TrainConfig
+from gan_style.data import DomainPair
+from gan_style.errors import CheckpointError, Interrupted, TrainingError
+from gan_style.files import sync_files
+from gan_style.images import from_tensor, grid
+from gan_style.method import Batch, TrainedMethod
+
+
+def learning_rate_factor(config: TrainConfig, images: int, seconds: float, epoch: int) -> float:
+    """What the initial learning rates are multiplied by after `images` images and `seconds`.
+
+    - linear: 1, then straight to 0 over the last `decay` of the budget. In the first step of epoch
+      e of 200 it is 1 - max(0, e - 101) / 100, the value of the Lua original (train.lua).
+    - reference: 1 - max(0, e + 1 - n) / (n_decay + 1) throughout epoch e = 1, 2, ..., as the
+      PyTorch reference since 2020 (models/networks.py with the scheduler stepped at the start of
+      an epoch, train.py); 0 in the last epoch.
+    - constant: 1.
+
+    Args:
+        config: budget, schedule and decay.
+        images: seen before this step.
+        seconds: trained before this step.
+        epoch: images in one epoch.
+    """
+    if config.schedule == "constant":
+        return 1.0
+    if config.schedule == "reference":
+        decaying = round(config.decay * config.epochs)
+        number = images // epoch + 1
+        return 1 - max(0, number + 1 - (config.epochs - decaying)) / (decaying + 1)
+    return min(1.0, (1 - spent(config, images, seconds, epoch)) / config.decay)
+
+
+def spent(config: TrainConfig, images: int, seconds: float, epoch: int) -> float:
+    """The share of the budget that is used up, in [0, 1]."""
+    if config.minutes is not None:
+        return min(1.0, seconds / (60 * config.minutes))
+    return min(1.0, images / (config.images or config.epochs * epoch))
+
+
+@dataclass
+class Progress:
+    """How far a run is; part of its checkpoints."""
+
+    images: int = 0
+    steps: int = 0  # of the optimizers
+    seconds: float = 0.0  # trained, without the time between interruption and resume
+
+
+@dataclass
+class History:
+    """Terms of the steps since the last point of the curves, still on the device."""
+
+    values: dict[str, list[Tensor]] = field(default_factory=dict)
+    images: list[int] = field(default_factory=list)
+    waiting: float = 0.0  # seconds without a batch
+    since: float = field(default_factory=time.monotonic)
+
+    def add(self, player: str, terms: dict[str, Tensor]) -> None:
+        """Remember the terms of one step of one player."""
+        for name, value in terms.items():
+            self.values.setdefault(f"{player}/{name}", []).append(value.detach().float())
+
+
+class Trainer:
+    """A method, its data, and everything that a checkpoint holds.
+
+    Args:
+        method: its networks are replaced by their prepared selves.
+        data: the training stream and the samples.
+        config: budget and intervals.
+        run: folder to write to.
+        record: content of its config.json, for the exported weights.
+        accelerator: where and how to run.
+    """
+
+    def __init__(
+        self,
+        method: TrainedMethod,
+        data: DomainPair,
+        config: TrainConfig,
+        run: Path,
+        record: dict[str, Any],
+        accelerator: Accelerator,
+    ) -> None:
+        self.method, self.data, self.config = method, data, config
+        self.run, self.record, self.accelerator = run, record, accelerator
+        self.progress, self.history = Progress(), History()
+        self.stop_signal = 0
+        self._size = config.batch_size * accelerator.num_processes  # images a step
+        self.names = [name for nets in method.players.values() for name in nets]
+
+        method.to(accelerator.device)
+        optimizers = {}
+        for player, nets in method.players.items():
+            modules = [getattr(method, name) for name in nets]
+            parameters = [parameter for net in modules for parameter in net.parameters()]
+            optimizers[player] = method.optimizer(player, parameters)
+        self.averages = {
+            name: AveragedModel(
+                getattr(method, name), multi_avg_fn=get_ema_multi_avg_fn(config.ema)
+            )
+            for name in (method.averaged if config.ema else ())
+        }
+        self.initial_rates = {
+            player: [group["lr"] for group in optimizer.param_groups]
+            for player, optimizer in optimizers.items()
+        }
+        # Each network by itself: their gradients are ready at different times.
+        for name in self.names:
+            setattr(method, name, accelerator.prepare(getattr(method, name)))
+        self.optimizers = {
+            player: accelerator.prepare(optimizer) for player, optimizer in optimizers.items()
+        }
+        self.samples = data.samples(config.samples)
+
+    def net(self, name: str) -> nn.Module:
+        """A network without what distributed training wraps around it."""
+        return self.accelerator.unwrap_model(getattr(self.method, name))
+
+    def train(self) -> None:
+        """Train until the budget is spent, with a last checkpoint, export and grid."""
+        config, accelerator, progress = self.config, self.accelerator, self.progress
+        batches = self.data.batches(
+            progress.images, config.batch_size, accelerator.process_index, accelerator.num_processes
+        )
+        last_checkpoint = started = time.monotonic()
+        trained_before = progress.seconds
+        self.history = History()
+        if progress.images == 0:
+            self.draw_samples()
+        with self._bar() as bar, _signals(self._on_signal):
+            while self.spent() < 1:
+                self._set_learning_rates()
+                batch = self._next(batches)
+                for player, terms in self._step(batch):
+                    self.history.add(player, terms)
+                before, progress.images = progress.images, progress.images + self._size
+                self.history.images.append(progress.images)
+                bar.update(self._size)
+
+                log_due = _passed(before, progress.images, config.log_every)
+                # One process may decide after every step; several have to agree, which costs them
+                # a message, so they do it where they exchange their losses anyway.
+                if not (log_due or accelerator.num_processes == 1):
+                    continue
+                now = time.monotonic()
+                progress.seconds, checkpoint_due, stop = self._agree(
+                    seconds=trained_before + now - started,
+                    checkpoint_due=now - last_checkpoint >= 60 * config.checkpoint_minutes,
+                )
+                if log_due:
+                    self._log(batch, bar)
+                if _passed(before, progress.images, config.sample_every):
+                    self.draw_samples()
+                if (checkpoint_due or stop) and accelerator.sync_gradients:
+                    self.save()
+                    last_checkpoint = time.monotonic()
+                if stop and accelerator.sync_gradients:
+                    raise Interrupted(
+                        f"stopped by signal {stop} after {progress.images} images, everything is "
+                        f"saved; go on with: --run {self.run} --resume auto"
+                    )
+        batches.close()  # type: ignore[attr-defined]  # a generator: ends its threads
+        if self.history.images:
+            self._log(batch, bar)
+        self.save()
+        self.draw_samples()
+
+    def _step(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """Every player's step on one batch; yields what the players saw."""
+        accelerator = self.accelerator
+        with accelerator.accumulate(*(getattr(self.method, name) for name in self.names)):
+            for player, terms in self.method.losses(batch):
+                accelerator.backward(torch.stack(list(terms.values())).sum())
+                self.optimizers[player].step()
+                self.optimizers[player].zero_grad()
+                yield player, terms
+        if accelerator.sync_gradients:
+            self.progress.steps += 1
+            for name, average in self.averages.items():
+                average.update_parameters(self.net(name))
+
+    def spent(self) -> float:
+        """The share of the budget that is used up."""
+        return spent(self.config, self.progress.images, self.progress.seconds, len(self.data))
+
+    def _next(self, batches: Iterator[Batch]) -> Batch:
+        started = time.monotonic()
+        batch = next(batches)
+        self.history.waiting += time.monotonic() - started
+        return self._to_device(batch)
+
+    def _to_device(self, batch: Batch) -> Batch:
+        device = self.accelerator.device
+        return Batch(a=batch["a"].to(device), b=batch["b"].to(device))
+
+    def _set_learning_rates(self) -> None:
+        factor = learning_rate_factor(
+            self.config, self.progress.images, self.progress.seconds, len(self.data)
+        )
+        for player, optimizer in self.optimizers.items():
+            for group, rate in zip(optimizer.param_groups, self.initial_rates[player], strict=True):
+                group["lr"] = rate * factor
+
+    def _on_signal(self, number: int) -> None:
+        self.stop_signal = number
+
+    def _agree(self, seconds: float, checkpoint_due: bool) -> tuple[float, bool, int]:
+        """The main process's clock and decision, and anybody's signal, for all processes."""
+        if self.accelerator.num_processes == 1:
+            return seconds, checkpoint_due, self.stop_signal
+        device, main = self.accelerator.device, self.accelerator.is_main_process
+        mine = torch.tensor([seconds, float(checkpoint_due)], dtype=torch.float64, device=device)
+        together = self.accelerator.reduce(mine if main else torch.zeros_like(mine))
+        signals = self.accelerator.gather(torch.tensor([self.stop_signal], device=device))
+        return float(together[0]), bool(together[1]), int(signals.max())
+
+    def _bar(self) -> tqdm:
+        return tqdm(
+            total=self._expected_images(),
+            initial=self.progress.images,
+            unit=" images",
+            smoothing=0.05,
+            mininterval=0.5 if sys.stderr.isatty() else 30,  # a log file is no terminal
+            disable=not self.accelerator.is_main_process,
+            dynamic_ncols=True,
+        )
+
+    def _expected_images(self) -> int | None:
+        """The budget in images; one in minutes is estimated, once there is something to go by."""
+        config = self.config
+        if config.minutes is None:
+            return config.images or config.epochs * len(self.data)
+        share = self.spent()
+        return round(self.progress.images / share) if share else None
+
+    def _log(self, batch: Batch, bar: tqdm) -> None:
+        """A point of every curve; stops the run where a term is no number any more."""
+        values = self._collect()
+        with torch.no_grad(), self._own_randomness():
+            values |= {name: float(value) for name, value in self.method.monitor(batch).items()}
+        for player, optimizer in self.optimizers.items():
+            values[f"learning_rate/{player}"] = optimizer.param_groups[0]["lr"]
+        history = self.history
+        seconds, images = time.monotonic() - history.since, len(history.images)
+        values["speed/images_per_second"] = images * self._size / seconds
+        values["speed/seconds_waiting_for_data"] = history.waiting / images
+        values["memory/peak_gb"] = _peak_memory(self.accelerator.device) / 1e9
+        self.accelerator.log(values, step=self.progress.images)
+        bar.total = self._expected_images()
+        bar.set_postfix(
+            {
+                player: f"{sum(v for k, v in values.items() if k.startswith(f'{player}/')):.3f}"
+                for player in self.method.players
+            },
+            refresh=False,
+        )
+        self.history = History()
+
+    def _collect(self) -> dict[str, float]:
+        """Means of the terms since the last point, over all processes."""
+        names = list(self.history.values)
+        table = [torch.stack(self.history.values[name]) for name in names]
+        means = {}
+        for name, row in zip(names, table, strict=True):
+            values = self.accelerator.reduce(row, reduction="mean").cpu()
+            bad = (~values.isfinite()).nonzero().flatten()
+            if len(bad):
+                self._stop_on_nan(name, float(values[bad[0]]), int(bad[0]), len(values))
+            means[name] = float(values.mean())
+        return means
+
+    def _stop_on_nan(self, name: str, value: float, index: int, count: int) -> None:
+        player, term = name.split("/")
+        steps = len(self.history.images)
+        position = index * steps // count  # a player may play several times a step
+        step = self.progress.images // self._size - steps + position + 1
+        saved = checkpoint.checkpoints(self.run)
+        kept = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint yet"
+        raise TrainingError(
+            f"term {term} of player {player} is {value} in step {step} (image "
+            f"{self.history.images[position]}): {kept}; try a lower --learning_rate"
+        )
+
+    def _own_randomness(self) -> AbstractContextManager[None]:
+        """Leaves the training's random state as it was: looking must not change a run."""
+        device = self.accelerator.device
+        return torch.random.fork_rng([device] if device.type == "cuda" else [])
+
+    def draw_samples(self) -> None:
+        """A grid of the fixed samples to TensorBoard and to <run>/samples."""
+        if not (self.accelerator.is_main_process and self.config.sample_every):
+            return
+        with torch.no_grad(), self._own_randomness():
+            columns = self.method.preview(self._to_device(self.samples))
+        images = self.progress.images
+        for name, column in columns.items():
+            rows = [[from_tensor(image) for image in row] for row in zip(*column, strict=True)]
+            picture = grid(rows, cell=rows[0][0].shape[0])
+            tracker = self.accelerator.get_tracker("tensorboard")
+            tracker.log_images({f"samples/{name}": picture[None]}, step=images, dataformats="NHWC")
+
+    def save(self) -> None:
+        """Write a checkpoint of all processes and export the networks."""
+        accelerator = self.accelerator
+        if self.history.values:
+            self._collect()  # stops before a broken state replaces a good one
+        folder = self.run / "checkpoints" / f"{self.progress.images:09}"
+        if folder.exists():
+            return
+        partial = folder.with_name(f".partial-{folder.name}")
+        partial.mkdir(parents=True, exist_ok=True)
+        checkpoint.save_state(
+            self._process_state(), partial / f"process_{accelerator.process_index}.safetensors"
+        )
+        if accelerator.is_main_process:
+            checkpoint.save_state(self._shared_state(), partial / "state.safetensors")
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            sync_files(partial)
+            partial.rename(folder)
+            checkpoint.remove_old(self.run, self.config.keep)
+            self.export()
+        accelerator.wait_for_everyone()
+
+    def export(self) -> None:
+        """Write every network, and the averages, as files of their own."""
+        for name in self.names:
+            path = checkpoint.weights_file(self.run, name, ema=False)
+            checkpoint.save_network(self.net(name), path, self.record)
+        for name, average in self.averages.items():
+            path = checkpoint.weights_file(self.run, name, ema=True)
+            checkpoint.save_network(average.module, path, self.record)
+
+    def _shared_state(self) -> dict[str, Any]:
+        return {
+            "progress": vars(self.progress),
+            "images": self._fingerprint(),
+            "nets": {name: self.net(name).state_dict() for name in self.names},
+            "averages": {name: average.state_dict() for name, average in self.averages.items()},
+            "optimizers": {name: value.state_dict() for name, value in self.optimizers.items()},
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
+        }
+
+    def _process_state(self) -> dict[str, Any]:
+        return {
+            "extra": {
+                key: value
+                for key, value in self.method.state_dict().items()
+                if key.endswith("_extra_state")
+            },
+            "cpu": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        }
+
+    def _fingerprint(self) -> list[str]:
+        domain = self.data.domain
+        return [f"{path.parent.name}/{path.name}" for path in domain.trainA + domain.trainB]
+
+    def resume(self, folder: Path) -> None:
+        """Take everything back from a checkpoint."""
+        accelerator = self.accelerator
+        own = folder / f"process_{accelerator.process_index}.safetensors"
+        count = len(list(folder.glob("process_*.safetensors")))
+        if count != accelerator.num_processes:
+            raise CheckpointError(
+                f"{folder} is of {count} processes, but {accelerator.num_processes} are running"
+            )
+        shared, process = (
+            checkpoint.load_state(folder / "state.safetensors"),
+            checkpoint.load_state(own),
+        )
+        if shared["images"] != self._fingerprint():
+            raise CheckpointError(
+                f"the training images are no longer those of {folder} "
+                f"({len(shared['images'])} then, {len(self._fingerprint())} now): start a new run"
+            )
+        for leftover in folder.parent.glob(".partial-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        self.progress = Progress(**shared["progress"])
+        for name in self.names:
+            self.net(name).load_state_dict(shared["nets"][name])
+        for name, average in self.averages.items():
+            average.load_state_dict(shared["averages"][name])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(shared["optimizers"][name])
+        if accelerator.scaler:
+            accelerator.scaler.load_state_dict(shared["scaler"])
+        device = accelerator.device
+        self.method.load_state_dict(_on(process["extra"], device), strict=False)
+        torch.set_rng_state(process["cpu"])
+        if torch.cuda.is_available() and process["cuda"] is not None:
+            torch.cuda.set_rng_state(process["cuda"])
+
+
+def _on(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: _on(item, device) for key, item in value.items()}
+    return [_on(item, device) for item in value] if isinstance(value, list) else value
+
+
+def _passed(before: int, after: int, every: int) -> bool:
+    """Whether a multiple of `every` lies in (before, after]; never for 0."""
+    return bool(every) and before // every != after // every
+
+
+def _peak_memory(device: torch.device) -> float:
+    """Bytes: of the accelerator's allocator, or of the whole process on a CPU."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+
+
+@contextmanager
+def _signals(handle: Callable[[int], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM as a request; a second one has its usual effect."""
+
+    before: dict[int, Any] = {}
+
+    def once(number: int, frame: object) -> None:
+        handle(number)
+        signal.signal(number, before[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[int(number)] = signal.signal(number, once)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -1,0 +1,229 @@
+"""Train a method: accelerate launch train.py --domain monet2photo (or: python train.py ...)."""
+
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gan_style import command, config, methods, runs
+from gan_style.config import DataConfig, TrainConfig
+from gan_style.errors import CheckpointError, ConfigError, DataError, UserError
+
+HELP = """Train a method on two unpaired collections of images.
+
+Reads   data/<domain>/{trainA,trainB,testA,testB}; a known domain is downloaded when it isn't there.
+Writes  results/<domain>/<method>/<number>: config.json, weights, checkpoints, TensorBoard events.
+
+  python train.py                                        museum paintings that come by pip
+  accelerate launch train.py --domain monet2photo        the published recipe
+  accelerate launch train.py --domain my/folder --size 128 --minutes 20
+  accelerate launch train.py --domain monet2photo --resume auto
+  ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 train.py --domain monet2photo
+
+Precision, processes and machines are the launcher's: accelerate launch --help, docs/training.md.
+--config FILE reads options from a TOML file such as experiments/demo.toml; flags win over it.
+"""
+
+
+def main() -> None:
+    """Parse and check everything that can be checked at once; import what takes seconds after."""
+    options = command.parse(sys.argv[1:])
+    if "help" in options:
+        print(f"{HELP}\n{command.training_help(TrainConfig.method)}")
+        return
+    parts = command.sections(command.with_file(options))
+    data: DataConfig = config.build(DataConfig, parts["data"])
+    train: TrainConfig = config.build(TrainConfig, parts["train"])
+    if train.resume not in ("", "auto"):
+        raise ConfigError(
+            f"--resume is {train.resume!r}: known: auto (with --run DIR for a certain run)"
+        )
+    if "crop" not in data.preprocess and train.batch_size > 1:
+        raise ConfigError(
+            f"--batch_size is {train.batch_size}, but --preprocess {data.preprocess} leaves images "
+            "of different sizes: take 1"
+        )
+    start(data, train, parts["method"])
+
+
+def start(data: DataConfig, train: TrainConfig, method_options: dict[str, Any]) -> None:
+    """Build the method, the data and the run folder, then train."""
+    import torch
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.utils import GradientAccumulationPlugin, set_seed
+
+    from gan_style import checkpoint
+    from gan_style.data import DomainPair
+    from gan_style.method import TrainedMethod
+    from gan_style.training import Trainer
+
+    module = methods.load(train.method)
+    if not issubclass(module.Method, TrainedMethod):
+        raise ConfigError(f"{train.method} has nothing to train; use it with translate")
+    method_config = config.build(module.Config, method_options)
+
+    accelerator = Accelerator(
+        log_with="tensorboard",
+        project_dir=".",
+        gradient_accumulation_plugin=GradientAccumulationPlugin(
+            num_steps=train.gradient_accumulation_steps, sync_with_dataloader=False
+        ),
+        # No network has buffers that a forward pass updates; broadcasting them would break the
+        # several forwards before a backward of a GAN.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
+    main, device = accelerator.is_main_process, accelerator.device
+    if device.type == "cpu":
+        # accelerate launch and torchrun leave a process one thread unless told otherwise.
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
+        torch.set_num_threads(train.threads or max(1, len(os.sched_getaffinity(0)) // here))
+    torch.backends.cudnn.benchmark = "crop" in data.preprocess
+
+    set_seed(train.seed)  # the same weights in every process ...
+    method = module.Method(method_config)
+    check_size(data, method)
+    with accelerator.main_process_first():
+        domain_folder = None if data.data_a else find_domain(data)
+    run = find_run(data, train, domain_folder, accelerator)
+    domain = find_images(data, train, domain_folder, run)
+    set_seed(train.seed, device_specific=True)  # ... but not the same pools
+
+    launch = {
+        "processes": accelerator.num_processes,
+        "precision": accelerator.mixed_precision.replace("no", "fp32"),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+    }
+    record = runs.describe(asdict(data), asdict(train), asdict(method_config), launch)
+    pair = DomainPair(domain, data, train.seed, method.multiple, progress=main)
+    last = None
+    if train.resume:
+        saved = checkpoint.checkpoints(run)
+        if not saved:
+            raise CheckpointError(f"{run} has no checkpoint to go on from: start a new run")
+        last = saved[-1]
+        runs.check_same(run, runs.read(run), record)
+    if main:
+        runs.write(run, record)
+        if data.data_a and not last:
+            domain.write(run)
+    trainer = Trainer(method, pair, train, run, record, accelerator)
+    if last:
+        trainer.resume(last)
+    if main:
+        announce(trainer, launch, torch.get_num_threads())
+    accelerator.project_configuration.logging_dir = str(run)
+    accelerator.init_trackers(
+        "tensorboard",
+        config=flat(record) if not last else None,
+        init_kwargs={"tensorboard": {"purge_step": trainer.progress.images + 1 if last else None}},
+    )
+    if not last:
+        accelerator.log({"config": as_table(record)}, step=0)
+    trainer.train()
+    accelerator.end_training()
+    if main:
+        print(f"finished after {trainer.progress.images} images: weights in {run}")
+
+
+def find_domain(data: DataConfig) -> Path:
+    """The folder of --domain; a known one is downloaded when it isn't there."""
+    for folder in (Path(data.data_root) / data.domain, Path(data.domain)):
+        if folder.is_dir():
+            return folder
+
+    from data_tools import download
+
+    if data.domain in download.known():
+        return download.download(data.domain, Path(data.data_root))
+    known = config.did_you_mean(data.domain, download.known())
+    raise DataError(f"--domain is {data.domain!r}, which is no folder and no known name: {known}")
+
+
+def find_images(data: DataConfig, train: TrainConfig, folder: Path | None, run: Path):  # type: ignore[no-untyped-def]
+    """The domain's files; a split of loose folders is made once and kept with the run."""
+    from gan_style import data as images
+
+    if folder:
+        return images.domain_from_folder(folder)
+    if train.resume:
+        return images.domain_from_lists(run.parent.parent.name, run)
+    return images.domain_from_two_folders(
+        Path(data.data_a), Path(data.data_b), data.test_share, train.seed
+    )
+
+
+def find_run(data: DataConfig, train: TrainConfig, folder: Path | None, accelerator) -> Path:  # type: ignore[no-untyped-def]
+    """The run folder: the same in every process, chosen by the main one."""
+    from accelerate.utils import broadcast_object_list
+
+    name = (
+        folder.absolute().name
+        if folder
+        else f"{Path(data.data_a).absolute().name}2{Path(data.data_b).absolute().name}"
+    )
+    results = Path("results") / name / train.method
+    answer: list[Any] = [None]
+    if accelerator.is_main_process:
+        try:
+            find = runs.find if train.resume else runs.create
+            answer = [find(train.run, results)]
+        except UserError as error:
+            answer = [error]
+    broadcast_object_list(answer)
+    if isinstance(answer[0], UserError):
+        raise answer[0]
+    return answer[0]
+
+
+def check_size(data: DataConfig, method) -> None:  # type: ignore[no-untyped-def]
+    """Refuse crops that the networks can't take."""
+    if "crop" not in data.preprocess:
+        return
+    fitting = max(method.smallest, data.size // method.multiple * method.multiple)
+    fitting = -(-fitting // method.multiple) * method.multiple
+    if data.size != fitting:
+        raise ConfigError(
+            f"--size is {data.size}, but these networks need a multiple of {method.multiple} and "
+            f"at least {method.smallest}: try {fitting}"
+        )
+
+
+def announce(trainer, launch: dict[str, Any], threads: int) -> None:  # type: ignore[no-untyped-def]
+    """Say what really runs: launchers may start other than what was asked for."""
+    domain, config = trainer.data.domain, trainer.config
+    images = config.batch_size * config.gradient_accumulation_steps * launch["processes"]
+    place = launch["device"] + (f" ({threads} threads each)" if launch["device"] == "cpu" else "")
+    lines = [
+        f"{config.method} on {domain.name}: {len(domain.trainA)} A and {len(domain.trainB)} B to "
+        f"train, {len(domain.testA)} and {len(domain.testB)} to test",
+        f"{launch['processes']} process{'es' * (launch['processes'] > 1)} on {place}, "
+        f"{launch['precision']}, {images} image{'s' * (images > 1)} an optimizer step",
+        f"run folder: {trainer.run}   curves and samples: tensorboard --logdir {trainer.run}",
+    ]
+    if trainer.data.skipped:
+        lines.append(
+            f"{len(trainer.data.skipped)} bad images left out: " + "; ".join(trainer.data.skipped)
+        )
+    if trainer.progress.images:
+        lines.append(f"going on after {trainer.progress.images} images")
+    print("\n".join(lines))
+
+
+def flat(record: dict[str, Any]) -> dict[str, Any]:
+    """Options as TensorBoard's hparams take them."""
+    return {
+        key: "" if value is None else value
+        for section in ("data", "train", "method", "launch")
+        for key, value in record[section].items()
+    }
+
+
+def as_table(record: dict[str, Any]) -> str:
+    """Options as a Markdown table for TensorBoard's text page."""
+    rows = [f"| {key} | {value} |" for key, value in flat(record).items()]
+    return "\n".join(["| option | value |", "|---|---|", *rows])
+
+
+if __name__ == "__main__":
+    command.run("train.py", main)
