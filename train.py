@@ -28,7 +28,8 @@ Precision, processes and machines are the launcher's: accelerate launch --help, 
 
 def main() -> None:
     """Parse and check everything that can be checked at once; import what takes seconds after."""
-    options = command.parse(sys.argv[1:])
+    words, options = command.parse(sys.argv[1:])
+    command.no_words(words)
     if "help" in options:
         print(f"{HELP}\n{command.training_help(TrainConfig.method)}")
         return
@@ -37,7 +38,7 @@ def main() -> None:
     train: TrainConfig = config.build(TrainConfig, parts["train"])
     if train.resume not in ("", "auto"):
         raise ConfigError(
-            f"--resume is {train.resume!r}: known: auto (with --run DIR for a certain run)"
+            f"--resume is {train.resume!r}: known: auto (with --run_dir DIR for a certain run)"
         )
     if "crop" not in data.preprocess and train.batch_size > 1:
         raise ConfigError(
@@ -50,7 +51,7 @@ def main() -> None:
 def start(data: DataConfig, train: TrainConfig, method_options: dict[str, Any]) -> None:
     """Build the method, the data and the run folder, then train."""
     import torch
-    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate import Accelerator
     from accelerate.utils import GradientAccumulationPlugin, set_seed
 
     from gan_style import checkpoint
@@ -69,15 +70,12 @@ def start(data: DataConfig, train: TrainConfig, method_options: dict[str, Any]) 
         gradient_accumulation_plugin=GradientAccumulationPlugin(
             num_steps=train.gradient_accumulation_steps, sync_with_dataloader=False
         ),
-        # No network has buffers that a forward pass updates; broadcasting them would break the
-        # several forwards before a backward of a GAN.
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     main, device = accelerator.is_main_process, accelerator.device
     if device.type == "cpu":
         # accelerate launch and torchrun leave a process one thread unless told otherwise.
         here = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
-        torch.set_num_threads(train.threads or max(1, len(os.sched_getaffinity(0)) // here))
+        torch.set_num_threads(train.threads or max(1, available_cores() // here))
     torch.backends.cudnn.benchmark = "crop" in data.preprocess
 
     set_seed(train.seed)  # the same weights in every process ...
@@ -86,7 +84,6 @@ def start(data: DataConfig, train: TrainConfig, method_options: dict[str, Any]) 
     with accelerator.main_process_first():
         domain_folder = None if data.data_a else find_domain(data)
     run = find_run(data, train, domain_folder, accelerator)
-    domain = find_images(data, train, domain_folder, run)
     set_seed(train.seed, device_specific=True)  # ... but not the same pools
 
     launch = {
@@ -95,7 +92,6 @@ def start(data: DataConfig, train: TrainConfig, method_options: dict[str, Any]) 
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
     record = runs.describe(asdict(data), asdict(train), asdict(method_config), launch)
-    pair = DomainPair(domain, data, train.seed, method.multiple, progress=main)
     last = None
     if train.resume:
         saved = checkpoint.checkpoints(run)
@@ -103,6 +99,13 @@ def start(data: DataConfig, train: TrainConfig, method_options: dict[str, Any]) 
             raise CheckpointError(f"{run} has no checkpoint to go on from: start a new run")
         last = saved[-1]
         runs.check_same(run, runs.read(run), record)
+    try:
+        domain = find_images(data, train, domain_folder, run)
+        pair = DomainPair(domain, data, train.seed, method.multiple, progress=main)
+    except DataError:
+        if main and not last:
+            run.rmdir()  # a run that never began
+        raise
     if main:
         runs.write(run, record)
         if data.data_a and not last:
@@ -124,6 +127,11 @@ def start(data: DataConfig, train: TrainConfig, method_options: dict[str, Any]) 
     accelerator.end_training()
     if main:
         print(f"finished after {trainer.progress.images} images: weights in {run}")
+
+
+def available_cores() -> int:
+    """Cores that this process may use; not every system can say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def find_domain(data: DataConfig) -> Path:
@@ -167,7 +175,7 @@ def find_run(data: DataConfig, train: TrainConfig, folder: Path | None, accelera
     if accelerator.is_main_process:
         try:
             find = runs.find if train.resume else runs.create
-            answer = [find(train.run, results)]
+            answer = [find(train.run_dir, results)]
         except UserError as error:
             answer = [error]
     broadcast_object_list(answer)
@@ -193,7 +201,9 @@ def announce(trainer, launch: dict[str, Any], threads: int) -> None:  # type: ig
     """Say what really runs: launchers may start other than what was asked for."""
     domain, config = trainer.data.domain, trainer.config
     images = config.batch_size * config.gradient_accumulation_steps * launch["processes"]
-    place = launch["device"] + (f" ({threads} threads each)" if launch["device"] == "cpu" else "")
+    place = launch["device"] + (
+        f" ({threads} thread{'s' * (threads > 1)} each)" if launch["device"] == "cpu" else ""
+    )
     lines = [
         f"{config.method} on {domain.name}: {len(domain.trainA)} A and {len(domain.trainB)} B to "
         f"train, {len(domain.testA)} and {len(domain.testB)} to test",
@@ -201,10 +211,8 @@ def announce(trainer, launch: dict[str, Any], threads: int) -> None:  # type: ig
         f"{launch['precision']}, {images} image{'s' * (images > 1)} an optimizer step",
         f"run folder: {trainer.run}   curves and samples: tensorboard --logdir {trainer.run}",
     ]
-    if trainer.data.skipped:
-        lines.append(
-            f"{len(trainer.data.skipped)} bad images left out: " + "; ".join(trainer.data.skipped)
-        )
+    if skipped := trainer.data.skipped:
+        lines.append(f"bad images left out: {len(skipped)} ({'; '.join(skipped)})")
     if trainer.progress.images:
         lines.append(f"going on after {trainer.progress.images} images")
     print("\n".join(lines))

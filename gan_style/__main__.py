@@ -39,6 +39,7 @@ def translate(
         batch_size: images at once; chosen by their size when not given.
         device: cpu, cuda, cuda:1, ...; the accelerator where there is one when not given.
     """
+    config.at_least(1, batch_size=batch_size)
     record = runs.read(Path(run))
     names = _output_names(Path(content))
     name = str(record["train"].get("method"))
@@ -85,6 +86,7 @@ def grid(content: str, translated: str, out: str, count: int = 8, cell: int = 19
     from gan_style import images
     from gan_style.files import atomic_file
 
+    config.at_least(1, count=count, cell=cell)
     names = _output_names(Path(content))
     folders = [Path(folder) for folder in translated.split(",")]
     common = [path for path, name in names.items() if all((f / name).is_file() for f in folders)]
@@ -101,10 +103,10 @@ def grid(content: str, translated: str, out: str, count: int = 8, cell: int = 19
     print(f"{len(rows)} rows written to {out}")
 
 
-def list_methods(name: str = "") -> None:
+def list_methods(name: str = "", /) -> None:
     """List the methods, or print the options of one.
 
-    Example: python -m gan_style methods --name cyclegan
+    Example: python -m gan_style methods cyclegan
 
     Args:
         name: method whose options to print.
@@ -165,24 +167,22 @@ def _overview() -> str:
     )
 
 
-def main() -> None:
+def main() -> int | None:
     """Find the command, check its options, call it."""
-    words = sys.argv[1:]
-    if not words or words[0] in ("-h", "--help", "help"):
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_overview())
-        return
-    if words[0] not in COMMANDS:
+        return None
+    if arguments[0] not in COMMANDS:
         raise ConfigError(
-            f"unknown command {words[0]!r}: {config.did_you_mean(words[0], COMMANDS)}"
+            f"unknown command {arguments[0]!r}: {config.did_you_mean(arguments[0], COMMANDS)}"
         )
-    function = COMMANDS[words[0]]
-    if words[0] == "methods" and len(words) == 2 and not words[1].startswith("-"):
-        words = ["methods", "--name", words[1]]  # `methods cyclegan` as people type it
-    options = command.parse(words[1:])
+    function = COMMANDS[arguments[0]]
+    words, options = command.parse(arguments[1:])
     if "help" in options:
         print(getdoc(function))
-        return
-    command.call(function, options)
+        return None
+    return command.call(function, words, options)
 
 
 if __name__ == "__main__":

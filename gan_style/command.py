@@ -5,7 +5,9 @@ because Fire would guess (`--domain 1e3` would become 1000.0) and start work bef
 an unknown flag.
 """
 
+import contextlib
 import inspect
+import io
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -21,54 +23,87 @@ from gan_style.config import DataConfig, TrainConfig, convert, did_you_mean
 from gan_style.errors import ConfigError, UserError
 
 
-def parse(arguments: Sequence[str]) -> dict[str, str]:
-    """Options as typed; --flag is 'True', --noflag and --no-flag are 'False', dashes underscores.
+def parse(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Words and options as typed; --help and -h are the option "help" and hide all others.
 
-    Raises:
-        ConfigError: a word that belongs to no option.
+    --flag is 'True', --noflag and --no-flag are 'False', dashes become underscores.
     """
-    typed: dict[str, str] = {}
     words: list[str] = []
+    options: dict[str, str] = {}
 
     @SetParseFn(str)
-    def collect(*positional: str, **options: str) -> None:
+    def collect(*positional: str, **named: str) -> None:
         words.extend(positional)
-        typed.update(options)
+        options.update(named)
 
     if {"-h", "--help"} & set(arguments):
-        return {"help": "True"}
+        return [], {"help": "True"}
     try:
-        # The separator keeps Fire from reading a lone "-" as the start of another command.
-        fire.Fire(collect, [*arguments, "--", "--separator=\x00"], serialize=lambda _: None)
+        with contextlib.redirect_stderr(io.StringIO()):  # Fire's usage is of `collect`
+            # The separator keeps Fire from reading a lone "-" as the start of another command.
+            fire.Fire(collect, [*arguments, "--", "--separator=\x00"], serialize=lambda _: None)
     except FireExit as error:
-        raise ConfigError(f"can't read the options {' '.join(arguments)!r}: see --help") from error
+        raise ConfigError(f"can't read {' '.join(arguments)!r}: see --help") from error
+    return words, {
+        key.lstrip("_") if value == "False" else key: value for key, value in options.items()
+    }
+
+
+def no_words(words: Sequence[str]) -> None:
+    """Refuse words that belong to no option."""
     if words:
         raise ConfigError(f"{words[0]!r} belongs to no option: see --help")
-    return {key.lstrip("_") if value == "False" else key: value for key, value in typed.items()}
 
 
-def run(program: str, function: Callable[[], None]) -> None:
-    """Call `function`; a user's mistake becomes one line on stderr and its exit code."""
+def run(program: str, function: Callable[[], int | None]) -> None:
+    """Call `function` and exit with its code; a user's mistake is one line and its own code."""
     try:
-        function()
+        code = function()
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(error.code)
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         sys.exit(130)
+    if code:
+        sys.exit(code)
 
 
-def call(function: Callable[..., None], options: dict[str, str]) -> None:
-    """Call a command with the options typed, converted by its annotations."""
+def call(
+    function: Callable[..., int | None], words: Sequence[str], options: dict[str, str]
+) -> int | None:
+    """Call a command: words for its positional-only parameters, options for the others.
+
+    Both are converted by the annotations.
+    """
     known = inspect.signature(function, eval_str=True).parameters
+    positional = [name for name, each in known.items() if each.kind is each.POSITIONAL_ONLY]
     for key in options:
-        if key not in known:
-            raise ConfigError(f"unknown option --{key}: {did_you_mean(key, known, '--')}")
+        if key not in known or key in positional:
+            others = [name for name in known if name not in positional]
+            raise ConfigError(f"unknown option --{key}: {did_you_mean(key, others, '--')}")
+    no_words(words[len(positional) :])
+    given = dict(zip(positional, words, strict=False)) | options
     for name, parameter in known.items():
-        if parameter.default is inspect.Parameter.empty and name not in options:
-            raise ConfigError(f"--{name} is missing: see --help")
-    function(**{key: convert(key, value, known[key].annotation) for key, value in options.items()})
+        if parameter.default is inspect.Parameter.empty and name not in given:
+            shown = name.upper() if name in positional else f"--{name}"
+            raise ConfigError(f"{shown} is missing: see --help")
+    values = {key: convert(key, value, known[key].annotation) for key, value in given.items()}
+    ordered = [values.pop(name) for name in positional if name in values]
+    return function(*ordered, **values)
+
+
+def only(program: str, function: Callable[..., int | None], text: Callable[[], str]) -> None:
+    """The whole of a program that is one command; without arguments, or for --help, its `text`."""
+
+    def main() -> int | None:
+        words, options = parse(sys.argv[1:])
+        if "help" in options or not (words or options):
+            print(text())
+            return None
+        return call(function, words, options)
+
+    run(program, main)
 
 
 def with_file(options: dict[str, str]) -> dict[str, Any]:

@@ -41,8 +41,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself, in the user's spelling."""
-        _at_least(self, 1, "size", "workers")
-        _at_least(self, 0, "cache_gb")
+        at_least(1, size=self.size, workers=self.workers)
+        at_least(0, cache_gb=self.cache_gb)
         if (
             self.load_size is not None
             and self.load_size < self.size
@@ -68,8 +68,9 @@ class TrainConfig:
     """How long, how fast, what is kept. An image is one pair: an a and a b."""
 
     method: str = "cyclegan"  # see: python -m gan_style methods
-    run: str = ""  # run folder; empty takes the next number in results/<domain>/<method>
-    resume: str = ""  # auto: go on with --run, or with the newest run of this domain and method
+    # Not "run": torchrun would take --run for one of its own options.
+    run_dir: str = ""  # run folder; empty takes the next number in results/<domain>/<method>
+    resume: str = ""  # auto: go on with --run_dir, or with the newest run of this domain and method
     epochs: int = 200  # an epoch is as many images as the larger domain has
     images: int | None = None  # budget in images instead of epochs
     minutes: float | None = None  # budget in minutes instead of epochs
@@ -88,11 +89,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself, in the user's spelling."""
-        _at_least(
-            self, 1, "epochs", "images", "batch_size", "gradient_accumulation_steps", "log_every",
-            "samples", "keep",
-        )  # fmt: skip
-        _at_least(self, 0, "threads", "seed", "sample_every", "checkpoint_minutes")
+        counts = ("epochs", "images", "batch_size", "gradient_accumulation_steps", "log_every")
+        at_least(1, **{name: getattr(self, name) for name in (*counts, "samples", "keep")})
+        zeros = ("threads", "seed", "sample_every", "checkpoint_minutes")
+        at_least(0, **{name: getattr(self, name) for name in zeros})
         if self.minutes is not None and not self.minutes > 0:
             raise ConfigError(f"--minutes is {self.minutes}, but must be above 0")
         if self.images is not None and self.minutes is not None:
@@ -111,14 +111,23 @@ class TrainConfig:
 
 # What a resumed run may change: budgets and conveniences, nothing that its results so far rest on.
 RESUMABLE = frozenset(
-    {"run", "resume", "epochs", "images", "minutes", "log_every", "sample_every", "samples"}
-    | {"checkpoint_minutes", "keep", "workers", "threads", "cache_gb", "data_root", "direction"}
+    {"run_dir", "resume", "epochs", "images", "minutes", "log_every", "sample_every", "samples"}
+    | {
+        "checkpoint_minutes",
+        "keep",
+        "workers",
+        "threads",
+        "cache_gb",
+        "data_root",
+        "direction",
+        "device",
+    }
 )
 
 
-def _at_least(config: Any, least: float, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
+def at_least(least: float, **values: float | None) -> None:
+    """Refuse the first of `values` (option name -> value) that is below; None is none."""
+    for name, value in values.items():
         if value is not None and value < least:
             raise ConfigError(f"--{name} is {value}, but must be at least {least}")
 
@@ -184,6 +193,8 @@ def convert(key: str, value: Any, hint: Any) -> Any:
             known = did_you_mean(str(value), map(str, get_args(hint)))
             raise ConfigError(f"--{key} is {value!r}: {known}")
         return value
+    if hint is str and value in ("True", "False"):  # --key alone and --nokey, as Fire reads them
+        raise ConfigError(f"--{key} needs a value: see --help")
     if isinstance(value, str) and hint is not str:
         parsed = _parse(value, hint)
     elif hint is float and isinstance(value, int) and not isinstance(value, bool):

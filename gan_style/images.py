@@ -140,7 +140,7 @@ def resize(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """uint8 (H, W, 3) to `size` = (height, width): PIL's bicubic, which is antialiased."""
     if array.shape[:2] == size:
         return array
-    return np.asarray(Image.fromarray(array).resize((size[1], size[0]), Image.Resampling.BICUBIC))
+    return to_array(Image.fromarray(array).resize((size[1], size[0]), Image.Resampling.BICUBIC))
 
 
 def grid(

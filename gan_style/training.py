@@ -112,6 +112,7 @@ class Trainer:
         self.run, self.record, self.accelerator = run, record, accelerator
         self.progress, self.history = Progress(), History()
         self.stop_signal = 0
+        self.drawn_after = -1  # images when samples were drawn last
         self._size = config.batch_size * accelerator.num_processes  # images a step
         self.names = [name for nets in method.players.values() for name in nets]
 
@@ -184,13 +185,14 @@ class Trainer:
                 if stop and accelerator.sync_gradients:
                     raise Interrupted(
                         f"stopped by signal {stop} after {progress.images} images, everything is "
-                        f"saved; go on with: --run {self.run} --resume auto"
+                        f"saved; go on with: --run_dir {self.run} --resume auto"
                     )
         batches.close()  # type: ignore[attr-defined]  # a generator: ends its threads
         if self.history.images:
             self._log(batch, bar)
         self.save()
-        self.draw_samples()
+        if self.drawn_after != progress.images:
+            self.draw_samples()
 
     def _step(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Every player's step on one batch; yields what the players saw."""
@@ -319,7 +321,7 @@ class Trainer:
             return
         with torch.no_grad(), self._own_randomness():
             columns = self.method.preview(self._to_device(self.samples))
-        images = self.progress.images
+        images = self.drawn_after = self.progress.images
         for name, column in columns.items():
             rows = [[from_tensor(image) for image in row] for row in zip(*column, strict=True)]
             picture = grid(rows, cell=rows[0][0].shape[0])
@@ -443,7 +445,6 @@ def _peak_memory(device: torch.device) -> float:
 @contextmanager
 def _signals(handle: Callable[[int], None]) -> Iterator[None]:
     """SIGINT and SIGTERM as a request; a second one has its usual effect."""
-
     before: dict[int, Any] = {}
 
     def once(number: int, frame: object) -> None:

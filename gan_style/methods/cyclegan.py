@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss as l1
 
+from gan_style.config import at_least
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
 from gan_style.method import Batch, Paper, TrainedMethod
@@ -57,11 +58,9 @@ class Config:
     def __post_init__(self) -> None:
         """Refuse what no network can be built from."""
         for name in ("discriminator_layers", "width_generator", "width_discriminator"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--{name} is {getattr(self, name)}, but must be at least 1")
+            at_least(1, **{name: getattr(self, name)})
         for name in ("lambda_cycle", "lambda_identity", "pool_size", "init_std"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"--{name} is {getattr(self, name)}, but must not be negative")
+            at_least(0, **{name: getattr(self, name)})
         if not self.learning_rate > 0:
             raise ConfigError(f"--learning_rate is {self.learning_rate}, but must be above 0")
         if not 0 <= self.beta1 < 1:

@@ -1,0 +1,94 @@
+"""What every test starts from: no network, its own working folder, a fresh accelerate."""
+
+import os
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))  # train.py and data_tools lie beside the package
+
+# The smallest CycleGAN that trains: 24 pixels are what a 70-pixel patch discriminator needs.
+TINY = {
+    "size": 24,
+    "generator": "resnet_6",
+    "width_generator": 4,
+    "width_discriminator": 4,
+    "workers": 1,
+    "pool_size": 3,
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    """Whatever a test writes to a relative path lands in its own folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerate():
+    """Accelerate keeps its state in class attributes; the next test must not inherit it."""
+    yield
+    state = sys.modules.get("accelerate.state")
+    if state:
+        state.AcceleratorState._reset_state(reset_partial_state=True)
+        state.GradientState._reset_state()
+
+
+@pytest.fixture
+def toy(tmp_path):
+    """A toy domain: 6 + 6 training and 3 + 3 test images of 32 pixels."""
+    from data_tools import synth
+
+    return synth.make(tmp_path / "toy", size=32, train=6, test=3)
+
+
+@pytest.fixture
+def train(monkeypatch, capsys):
+    """`train.py` in this process: flags in, what it printed out; SystemExit where it refuses."""
+    import train as script
+    from gan_style import command
+
+    def run(**options):
+        flags = [f"--{key}={value}" for key, value in (TINY | options).items()]
+        monkeypatch.setattr(sys, "argv", ["train.py", *flags])
+        command.run("train.py", script.main)
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def gan_style(monkeypatch, capsys):
+    """`python -m gan_style` in this process: a command and flags in, what it printed out."""
+    from gan_style import __main__, command
+
+    def run(name, **options):
+        flags = [f"--{key}={value}" for key, value in options.items()]
+        monkeypatch.setattr(sys, "argv", ["gan_style", name, *flags])
+        command.run("gan_style", __main__.main)
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def refusal(capsys):
+    """Run something that must be refused: its one line on stderr, after exit code 2."""
+
+    def run(function, *args, **options):
+        with pytest.raises(SystemExit) as error:
+            function(*args, **options)
+        assert error.value.code == 2
+        text = capsys.readouterr().err
+        lines = [line for line in text.replace("\r", "\n").splitlines() if line.strip()]
+        assert "Traceback" not in text
+        assert len(lines) == 1, lines
+        return lines[0]
+
+    return run

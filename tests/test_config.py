@@ -1,0 +1,199 @@
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from gan_style import command, config, methods
+from gan_style.config import DataConfig, TrainConfig, convert, describe
+from gan_style.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint", "value"),
+    [
+        ("3", int, 3),
+        ("-3", int, -3),
+        ("1e-4", float, 1e-4),
+        (2, float, 2.0),
+        ("true", bool, True),
+        ("False", bool, False),
+        ("1e3", str, "1e3"),  # Fire alone would make a number of it
+        ("7", int | None, 7),
+        ("None", int | None, None),
+        (None, float | None, None),
+    ],
+)
+def test_a_value_becomes_what_its_field_declares(typed, hint, value):
+    result = convert("key", typed, hint)
+    assert (result, type(result)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("abc", int),
+        ("1.5", int),
+        ("nan", float),
+        ("inf", float),
+        ("2", bool),
+        (True, int),
+        (1, str),
+    ],
+)
+def test_a_wrong_type_names_both(typed, hint):
+    with pytest.raises(ConfigError, match=rf"--steps wants {hint.__name__}, got {typed!r}"):
+        convert("steps", typed, hint)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (["--domain=1234", "--name", "007"], {"domain": "1234", "name": "007"}),
+        (["--load-size", "3"], {"load_size": "3"}),
+        (["--flip"], {"flip": "True"}),
+        (["--noflip"], {"flip": "False"}),
+        (["--no-flip"], {"flip": "False"}),
+        (["--shift", "-3"], {"shift": "-3"}),
+        (["-h"], {"help": "True"}),
+        ([], {}),
+    ],
+)
+def test_options_arrive_as_typed(arguments, options):
+    assert command.parse(arguments) == ([], options)
+
+
+@pytest.mark.parametrize("arguments", [["word"], ["--a", "1", "-", "--b", "2"], ["--a", "1", "b"]])
+def test_a_word_without_option_is_refused(arguments):
+    words, _ = command.parse(arguments)
+    with pytest.raises(ConfigError, match="belongs to no option"):
+        command.no_words(words)
+
+
+def test_a_command_gets_its_words_and_options_converted():
+    got = []
+
+    def copy(source: str, target: str = "here", /, count: int = 1, *, fast: bool = False) -> int:
+        got.append((source, target, count, fast))
+        return 7
+
+    assert command.call(copy, ["a"], {"count": "3", "fast": "True"}) == 7
+    assert command.call(copy, ["a", "b"], {}) == 7
+    assert got == [("a", "here", 3, True), ("a", "b", 1, False)]
+    for words, options, said in (
+        ([], {}, "SOURCE is missing"),
+        (["a", "b", "c"], {}, "'c' belongs to no option"),
+        (["a"], {"source": "b"}, "unknown option --source"),
+        (["a"], {"cont": "1"}, "did you mean '--count'?"),
+        (["a"], {"count": "x"}, "--count wants int, got 'x'"),
+    ):
+        with pytest.raises(ConfigError) as error:
+            command.call(copy, words, options)
+        assert said in str(error.value)
+
+
+def test_an_option_without_its_value_is_refused():
+    with pytest.raises(ConfigError, match="--domain needs a value"):
+        config.build(DataConfig, command.parse(["--domain", "--flip"])[1])
+
+
+def test_an_unknown_option_gets_the_nearest_name():
+    with pytest.raises(ConfigError, match="--lambda_cycl: did you mean '--lambda_cycle'?"):
+        command.sections({"lambda_cycl": "3"})
+
+
+def test_an_unknown_method_gets_the_names():
+    with pytest.raises(ConfigError, match=r"unknown method 'zzz': known: .*cyclegan"):
+        command.sections({"method": "zzz"})
+
+
+def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path):
+    path = tmp_path / "some.toml"
+    path.write_text("size = 64\nseed = 5\n")
+    options = command.with_file({"config": str(path), "size": "32"})
+    parts = command.sections(options)
+    assert config.build(DataConfig, parts["data"]).size == 32
+    assert config.build(TrainConfig, parts["train"]).seed == 5
+
+
+@pytest.mark.parametrize(("text", "said"), [("size = [", "some.toml"), ("[data]\nsize=3", "flat")])
+def test_a_broken_file_is_named(tmp_path, text, said):
+    (tmp_path / "some.toml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        config.read_toml(tmp_path / "some.toml")
+    with pytest.raises(ConfigError, match="no such file"):
+        config.read_toml(tmp_path / "other.toml")
+
+
+@pytest.mark.parametrize(
+    ("cls", "options", "said"),
+    [
+        (DataConfig, {"size": 0}, "--size is 0, but must be at least 1"),
+        (DataConfig, {"size": 64, "load_size": 32}, "--load_size is 32, but must be at least --s"),
+        (DataConfig, {"data_a": "x"}, "--data_a is 'x': give --data_b with it"),
+        (DataConfig, {"test_share": 1.0}, "--test_share is 1.0"),
+        (DataConfig, {"preprocess": "crops"}, "did you mean 'crop'?"),
+        (TrainConfig, {"minutes": 0.0}, "--minutes is 0.0"),
+        (TrainConfig, {"images": 5, "minutes": 1.0}, "one budget is enough"),
+        (TrainConfig, {"ema": 1.0}, "--ema is 1.0"),
+        (TrainConfig, {"decay": 0.0}, "--decay is 0.0"),
+        (TrainConfig, {"schedule": "reference", "images": 9}, "--epochs"),
+    ],
+)
+def test_contradictions_are_refused_in_the_users_spelling(cls, options, said):
+    with pytest.raises(ConfigError) as error:
+        config.build(cls, options)
+    assert said in str(error.value)
+
+
+def test_every_option_is_described_by_a_comment():
+    here = Path(config.__file__)
+    for name, cls in (("DataConfig", DataConfig), ("TrainConfig", TrainConfig)):
+        described = describe(here, name)
+        assert [field.name for field in described] == [field.name for field in fields(cls)]
+        assert all(field.comment for field in described), name
+
+
+def test_every_experiment_file_is_known_and_valid():
+    paths = sorted((ROOT / "experiments").glob("*.toml"))
+    assert paths
+    for path in paths:
+        parts = command.sections(config.read_toml(path))
+        config.build(DataConfig, parts["data"])
+        train = config.build(TrainConfig, parts["train"])
+        config.build(methods.load(train.method).Config, parts["method"])
+
+
+def test_no_launcher_takes_an_option_for_its_own():
+    from accelerate.commands.launch import launch_command_parser
+    from torch.distributed.run import get_args_parser
+
+    names = [field.name for cls in (DataConfig, TrainConfig) for field in fields(cls)]
+    for method in methods.names():
+        names += [field.name for field in fields(methods.load(method).Config)]
+    for name in [*names, "config"]:
+        for parser in (get_args_parser(), launch_command_parser()):
+            typed = ["train.py", f"--{name}", "1"]
+            assert parser.parse_args(typed).training_script_args == typed[1:]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["train.py", "--help"], ["-m", "gan_style"], ["-m", "gan_style", "methods", "cyclegan"]],
+)
+def test_help_needs_no_torch(words):
+    # A stand-in torch that refuses to be imported: what loads it would take seconds.
+    code = (
+        "import runpy, sys; sys.modules['torch'] = None; sys.argv = sys.argv[1:]\n"
+        "if sys.argv[0] == '-m':\n"
+        "    del sys.argv[0]; runpy.run_module(sys.argv[0], run_name='__main__')\n"
+        "else:\n"
+        "    runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "--lambda_cycle=10.0" in result.stdout or "translate" in result.stdout

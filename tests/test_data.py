@@ -1,0 +1,217 @@
+import threading
+from collections import Counter
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gan_style.config import DataConfig
+from gan_style.data import (
+    DomainPair,
+    domain_from_folder,
+    domain_from_lists,
+    domain_from_two_folders,
+)
+from gan_style.errors import DataError
+
+
+def flat_domain(folder, count_a=5, count_b=3, size=(40, 40)):
+    """Every image has one colour, so that a crop tells which file it is from."""
+    for part, count, base in (("trainA", count_a, 0), ("trainB", count_b, 100)):
+        (folder / part).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", size, (base + i,) * 3).save(folder / part / f"{i}.png")
+    return folder
+
+
+def pair(folder, seed=0, **options):
+    options = {"size": 32, "workers": 2} | options
+    return DomainPair(domain_from_folder(folder), DataConfig(**options), seed)
+
+
+def which(image):
+    return round(image[0, 0, 0].item() * 255)
+
+
+def test_an_epoch_shows_every_image_of_the_larger_side_once(tmp_path):
+    data = pair(flat_domain(tmp_path / "d", 5, 3))
+    assert len(data) == 5
+    first = [which(data.item(k)[0]) for k in range(5)]
+    second = [which(data.item(k)[0]) for k in range(5, 10)]
+    assert sorted(first) == sorted(second) == [0, 1, 2, 3, 4]
+    assert first != second  # a new order every epoch
+
+
+def test_the_smaller_side_a_is_repeated_evenly(tmp_path):
+    data = pair(flat_domain(tmp_path / "d", 2, 6))
+    assert Counter(which(data.item(k)[0]) for k in range(6)) == {0: 3, 1: 3}
+
+
+def test_b_is_drawn_independently_of_a(tmp_path):
+    data = pair(flat_domain(tmp_path / "d", 4, 4))
+    partners = {a: set() for a in range(4)}
+    for k in range(400):
+        a, b = data.item(k)
+        partners[which(a)].add(which(b))
+    # P(one of 16 pairs misses 100 draws of 1/4) < 16 * 0.75 ** 100 < 1e-11
+    assert all(found == {100, 101, 102, 103} for found in partners.values())
+
+
+def test_serial_b_goes_in_step_with_a(tmp_path):
+    data = pair(flat_domain(tmp_path / "d", 6, 3), serial_b=True)
+    assert all(which(b) == 100 + which(a) % 3 for a, b in map(data.item, range(12)))
+
+
+def test_a_seed_is_an_order(tmp_path):
+    folder = flat_domain(tmp_path / "d", 8, 8)
+    orders = [[which(pair(folder, seed).item(k)[0]) for k in range(8)] for seed in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_two_processes_of_batch_one_see_what_one_process_of_batch_two_sees(toy):
+    data = pair(toy)
+    together = list(islice(data.batches(0, 2), 3))
+    first = list(islice(data.batches(0, 1, process=0, processes=2), 3))
+    second = list(islice(data.batches(0, 1, process=1, processes=2), 3))
+    for both, one, two in zip(together, first, second, strict=True):
+        for side in ("a", "b"):
+            assert torch.equal(both[side], torch.cat([one[side], two[side]]))
+
+
+def test_the_stream_goes_on_anywhere_whatever_the_threads_and_the_cache(toy):
+    whole = list(islice(pair(toy, workers=1).batches(0, 2), 6))
+    rest = list(islice(pair(toy, workers=3, cache_gb=0).batches(6, 2), 3))
+    for one, other in zip(whole[3:], rest, strict=True):
+        assert torch.equal(one["a"], other["a"])
+        assert torch.equal(one["b"], other["b"])
+
+
+def test_closing_the_stream_ends_its_threads(toy):
+    stream = pair(toy).batches(0, 1)
+    next(stream)
+    stream.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("loader")]
+
+
+def test_half_of_the_images_are_mirrored(tmp_path):
+    folder = tmp_path / "d"
+    ramp = np.tile(np.arange(40, dtype=np.uint8)[None, :, None] * 6, (40, 1, 3))
+    for part in ("trainA", "trainB"):
+        (folder / part).mkdir(parents=True)
+        for i in range(2):
+            Image.fromarray(ramp).save(folder / part / f"{i}.png")
+
+    def mirrored(data):
+        return [
+            bool(image[0, 0, 0] > image[0, 0, -1]) for k in range(100) for image in data.item(k)
+        ]
+
+    share = sum(mirrored(pair(folder))) / 200
+    assert 0.35 < share < 0.65  # 4 standard deviations of Binomial(200, 1/2) are 0.14
+    assert not any(mirrored(pair(folder, flip=False)))
+
+
+def test_a_and_b_are_cropped_independently(tmp_path):
+    ramp = np.tile(np.arange(64, dtype=np.uint8)[None, :, None], (64, 1, 3))
+    for part in ("trainA", "trainB"):
+        (tmp_path / part).mkdir()
+        for i in range(2):
+            Image.fromarray(ramp).save(tmp_path / part / f"{i}.png")
+    data = pair(tmp_path, preprocess="crop", flip=False)
+    offsets = [[which(image) for image in data.item(k)] for k in range(400)]
+    assert {a for a, _ in offsets} == {b for _, b in offsets} == set(range(33))  # 64 - 32 + 1
+    assert abs(np.corrcoef(np.transpose(offsets))[0, 1]) < 0.2  # 4 standard deviations
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "load_size", "shape"),
+    [  # from 100 wide and 60 high, by the reference's rules
+        ("resize_and_crop", 36, (32, 32)),
+        ("crop", None, (32, 32)),
+        ("scale_width", 50, (32, 48)),  # 50 wide is 30 high, at least a crop: 32; multiples of 4
+        ("scale_width", 80, (48, 80)),
+        ("scale_width_and_crop", 80, (32, 32)),
+        ("none", None, (60, 100)),
+    ],
+)
+def test_the_preprocess_modes_of_the_reference(tmp_path, preprocess, load_size, shape):
+    domain = domain_from_folder(flat_domain(tmp_path / "d", size=(100, 60)))
+    config = DataConfig(preprocess=preprocess, load_size=load_size, size=32)
+    a, b = DomainPair(domain, config, seed=0, multiple=4).item(0)
+    assert a.shape == b.shape == (3, *shape)
+
+
+def test_the_load_size_follows_the_crop_as_286_does_256():
+    assert DataConfig().scaled_to == 286
+    assert DataConfig(size=128).scaled_to == 143  # the Lua original's pair
+    assert DataConfig(size=128, load_size=200).scaled_to == 200
+
+
+def test_bad_images_are_all_named_before_training(toy):
+    (toy / "trainA" / "empty.png").touch()
+    (toy / "testB" / "text.jpg").write_text("no image")
+    with pytest.raises(DataError) as error:
+        pair(toy)
+    assert "2 of 20 images" in str(error.value)
+    assert "empty.png: not an image" in str(error.value)
+    assert "text.jpg: not an image" in str(error.value)
+
+
+def test_bad_images_can_be_left_out_and_are_counted(toy):
+    (toy / "trainA" / "empty.png").touch()
+    data = pair(toy, skip_bad_images=True)
+    assert len(data.domain.trainA) == 6
+    assert len(data.skipped) == 1
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "no images"), (1, "1 image")])
+def test_a_collection_needs_two_images(tmp_path, count, said):
+    with pytest.raises(DataError, match=f"{said} in trainB"):
+        pair(flat_domain(tmp_path / "d", 3, count))
+
+
+def test_an_image_below_the_crop_is_named_with_its_size(tmp_path):
+    folder = flat_domain(tmp_path / "d", size=(40, 30))
+    with pytest.raises(DataError, match=r"0.png: 40x30 pixels is below the crop, --size 32"):
+        pair(folder, preprocess="crop")
+
+
+def test_the_cache_keeps_to_its_bound(toy):
+    # 20 images of 36 x 36 x 3 = 3888 bytes; 10,000 bytes hold two of them
+    data = pair(toy, cache_gb=1e-5)
+    assert (len(data.cache.arrays), data.cache.size) == (2, 7776)
+
+
+def test_a_cached_image_is_not_decoded_again(toy, monkeypatch):
+    data = pair(toy)
+    monkeypatch.setattr("gan_style.data.load_image", None)
+    data.item(0)
+
+
+def test_a_split_of_loose_folders_is_seeded_complete_and_written_down(tmp_path):
+    folder = flat_domain(tmp_path / "d", 20, 5)
+    one, same, other = (
+        domain_from_two_folders(folder / "trainA", folder / "trainB", 0.1, seed)
+        for seed in (0, 0, 1)
+    )
+    assert one == same != other
+    assert (len(one.trainA), len(one.testA), len(one.trainB), len(one.testB)) == (18, 2, 4, 1)
+    assert sorted(one.trainA + one.testA) == sorted((folder / "trainA").iterdir())
+    one.write(tmp_path)
+    assert domain_from_lists(one.name, tmp_path) == one
+
+
+def test_a_folder_without_the_layout_says_what_to_do(tmp_path):
+    with pytest.raises(DataError, match="no folder trainA.*--data_a DIR --data_b DIR"):
+        domain_from_folder(tmp_path)
+
+
+def test_samples_are_the_same_every_time_and_from_the_test_part(toy):
+    first, second = pair(toy, seed=0).samples(2), pair(toy, seed=7).samples(2)
+    assert first["a"].shape == (2, 3, 32, 32)
+    assert torch.equal(first["a"], second["a"])
+    for path in (toy / "testA").iterdir():
+        path.unlink()
+    assert not torch.equal(first["a"], pair(toy).samples(2)["a"])  # training images stand in

@@ -1,0 +1,277 @@
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from gan_style import checkpoint, training
+from gan_style.config import TrainConfig
+from gan_style.methods import cyclegan
+
+NETS = ("gen_ab", "gen_ba", "disc_a", "disc_b")
+
+
+def weights(run):
+    files = sorted(Path(run).glob("*.safetensors"))
+    assert files
+    return {path.name: load_file(path) for path in files}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(
+        torch.equal(one[name][key], other[name][key]) for name in one for key in one[name]
+    )
+
+
+def events(run):
+    return EventAccumulator(str(Path(run) / "tensorboard"), size_guidance={"images": 0}).Reload()
+
+
+def test_a_run_folder_describes_itself(train, toy):
+    said = train(domain=toy, images=4, run_dir="run")
+    assert "6 A and 6 B to train, 3 and 3 to test" in said
+    assert "1 process on cpu" in said
+    assert "fp32" in said
+    assert "finished after 4 images" in said
+    record = json.loads(Path("run/config.json").read_text())
+    assert record["method"]["width_generator"] == 4
+    assert record["train"]["images"] == 4
+    assert record["launch"] == {"processes": 1, "precision": "fp32", "device": "cpu"}
+    assert record["libraries"]["torch"] == torch.__version__.split("+")[0]
+    names = {f"{net}.safetensors" for net in NETS}
+    names |= {"gen_ab.ema.safetensors", "gen_ba.ema.safetensors"}
+    assert set(weights("run")) == names
+    assert [path.name for path in checkpoint.checkpoints(Path("run"))] == ["000000004"]
+
+
+def test_run_folders_are_numbered(train, toy):
+    for _ in range(2):
+        train(domain=toy, images=1, sample_every=0)
+    assert sorted(p.name for p in Path("results/toy/cyclegan").iterdir()) == ["0001", "0002"]
+
+
+def test_everything_is_in_tensorboard(train, toy):
+    train(domain=toy, images=6, log_every=2, sample_every=3, samples=2, run_dir="run")
+    seen = events("run")
+    scalars = set(seen.Tags()["scalars"])
+    terms = {"adversarial_ab", "adversarial_ba", "cycle_a", "cycle_b", "identity_a", "identity_b"}
+    assert {f"generator/{term}" for term in terms} <= scalars
+    assert {f"discriminator/{term}" for term in ("real_a", "fake_a", "real_b", "fake_b")} <= scalars
+    assert {"learning_rate/generator", "learning_rate/discriminator"} <= scalars
+    assert {f"score/{kind}" for kind in ("real_a", "fake_a", "real_b", "fake_b")} <= scalars
+    assert {"speed/images_per_second", "speed/seconds_waiting_for_data"} <= scalars
+    assert 0.05 < seen.Scalars("memory/peak_gb")[-1].value < 20
+    assert [event.step for event in seen.Scalars("generator/cycle_a")] == [2, 4, 6]
+    assert [event.step for event in seen.Images("samples/a2b")] == [0, 3, 6]
+    assert [event.step for event in seen.Images("samples/b2a")] == [0, 3, 6]
+    # Four columns of 24 pixels, two rows, 4 pixels between and around.
+    picture = seen.Images("samples/a2b")[0]
+    assert (picture.width, picture.height) == (4 * 28 + 4, 2 * 28 + 4)
+    assert "config/text_summary" in seen.Tags()["tensors"]
+    assert list(Path("run/tensorboard").rglob("hparams.yml"))
+
+
+def signal_in_step(number, monkeypatch):
+    """Send this process a SIGTERM while it computes the losses of a step."""
+    losses, steps = cyclegan.Method.losses, iter(range(1, 99))
+
+    def interrupted(self, batch):
+        if next(steps) == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+        yield from losses(self, batch)
+
+    monkeypatch.setattr(cyclegan.Method, "losses", interrupted)
+
+
+def test_an_interrupted_run_goes_on_bit_for_bit(train, toy, monkeypatch):
+    options = {"domain": toy, "images": 9, "ema": 0.9, "log_every": 1, "sample_every": 2}
+    train(run_dir="whole", **options)
+    signal_in_step(4, monkeypatch)
+    with pytest.raises(SystemExit):
+        train(run_dir="parts", **options)
+    assert not same(weights("whole"), weights("parts"))
+    assert "going on after 4 images" in train(run_dir="parts", resume="auto", **options)
+    assert same(weights("whole"), weights("parts"))
+
+
+def test_looking_more_often_does_not_change_a_run(train, toy):
+    train(domain=toy, images=5, log_every=1, sample_every=1, run_dir="often")
+    train(domain=toy, images=5, log_every=5, sample_every=0, run_dir="never")
+    assert same(weights("often"), weights("never"))
+
+
+def test_a_finished_run_can_be_extended(train, toy):
+    train(domain=toy, epochs=1, run_dir="run")
+    before = weights("run")
+    said = train(domain=toy, epochs=2, run_dir="run", resume="auto")
+    assert "going on after 6 images" in said
+    assert "finished after 12 images" in said
+    assert not same(before, weights("run"))
+
+
+def test_resume_auto_finds_the_newest_run(train, toy):
+    train(domain=toy, images=2)
+    train(domain=toy, images=2)
+    assert "results/toy/cyclegan/0002" in train(domain=toy, images=3, resume="auto")
+
+
+def test_the_last_checkpoints_are_kept_and_no_partial_ones(train, toy):
+    train(domain=toy, images=5, log_every=1, checkpoint_minutes=0, keep=2, run_dir="run")
+    assert sorted(p.name for p in Path("run/checkpoints").iterdir()) == ["000000004", "000000005"]
+
+
+def test_accumulated_steps_of_one_make_a_step_of_two(train, toy):
+    options = {"domain": toy, "images": 4, "schedule": "constant", "sample_every": 0}
+    train(run_dir="batch", batch_size=2, **options)
+    train(run_dir="accumulated", gradient_accumulation_steps=2, **options)
+    assert (
+        checkpoint.load_state(Path("accumulated/checkpoints/000000004/state.safetensors"))[
+            "progress"
+        ]["steps"]
+        == 2
+    )
+    # Adam's first steps are the rate times the sign of a gradient: equal but for rounding near 0,
+    # which is all that a bias before an instance norm ever gets.
+    for one, other in zip(weights("batch").values(), weights("accumulated").values(), strict=True):
+        for key in (key for key in one if key.endswith("weight")):
+            near = torch.isclose(one[key], other[key], atol=2e-5)
+            assert near.float().mean() > 0.98, key
+
+
+def test_without_accumulation_it_would_be_other_weights(train, toy):
+    options = {"domain": toy, "images": 4, "schedule": "constant", "sample_every": 0}
+    train(run_dir="batch", batch_size=2, **options)
+    train(run_dir="single", **options)
+    one, other = weights("batch"), weights("single")
+    far = [(one[n][k] - other[n][k]).abs().gt(2e-5).float().mean() for n in one for k in one[n]]
+    assert max(far) > 0.3
+
+
+def test_the_average_follows_the_weights(train, toy):
+    train(domain=toy, images=1, ema=0.9, run_dir="one")
+    train(domain=toy, images=2, ema=0.9, run_dir="two", schedule="constant")
+    train(domain=toy, images=1, ema=0.9, run_dir="first", schedule="constant")
+    first, two = weights("first"), weights("two")
+    key = "model.1.weight"
+    # The first step starts the average; then it is 0.9 times itself and 0.1 times the weights.
+    torch.testing.assert_close(
+        two["gen_ab.ema.safetensors"][key],
+        0.9 * first["gen_ab.safetensors"][key] + 0.1 * two["gen_ab.safetensors"][key],
+    )
+
+
+def test_a_nan_stops_the_run_and_names_player_term_and_step(train, toy, monkeypatch, capsys):
+    losses = cyclegan.Method.losses
+    steps = iter(range(1, 99))
+
+    def poisoned(self, batch):
+        broken = next(steps) == 4
+        for player, terms in losses(self, batch):
+            if broken and player == "discriminator":
+                terms["fake_b"] = terms["fake_b"] * float("nan")
+            yield player, terms
+
+    monkeypatch.setattr(cyclegan.Method, "losses", poisoned)
+    with pytest.raises(SystemExit) as error:
+        train(domain=toy, images=20, log_every=3, checkpoint_minutes=0, run_dir="run")
+    assert error.value.code == 1
+    said = capsys.readouterr().err
+    assert "term fake_b of player discriminator is nan in step 4 (image 4)" in said
+    last = checkpoint.checkpoints(Path("run"))[-1]
+    assert f"last good checkpoint is {last}" in said
+    assert last.name == "000000003"
+    assert all(w.isfinite().all() for net in weights("run").values() for w in net.values())
+
+
+def test_the_learning_rate_reaches_the_optimizers(train, toy):
+    train(domain=toy, images=8, log_every=1, run_dir="run", learning_rate=1e-3)
+    rates = [event.value for event in events("run").Scalars("learning_rate/generator")]
+    # A constant half, then 1, 3/4, 1/2, 1/4 of it at the start of each of the last four steps.
+    expected = [1e-3] * 5 + [7.5e-4, 5e-4, 2.5e-4]
+    assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "every", "due"),
+    [(0, 3, 4, False), (3, 6, 4, True), (3, 4, 4, True), (4, 7, 4, False), (0, 9, 0, False)],
+)
+def test_intervals_are_passed_whatever_the_batch(before, after, every, due):
+    assert training._passed(before, after, every) is due
+
+
+def test_a_signal_saves_and_says_how_to_go_on(train, toy, monkeypatch, capsys):
+    signal_in_step(3, monkeypatch)
+    with pytest.raises(SystemExit) as error:
+        train(domain=toy, images=9, run_dir="run")
+    assert error.value.code == 130
+    said = capsys.readouterr().err
+    assert "after 3 images" in said
+    assert "--run_dir run --resume auto" in said
+    assert [path.name for path in checkpoint.checkpoints(Path("run"))] == ["000000003"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_budget_in_minutes_ends(train, toy):
+    train(domain=toy, minutes=0.02, run_dir="run", sample_every=0, log_every=1)
+    state = checkpoint.load_state(checkpoint.checkpoints(Path("run"))[-1] / "state.safetensors")
+    assert state["progress"]["images"] >= 1
+    assert state["progress"]["seconds"] >= 1.2
+    rates = [event.value for event in events("run").Scalars("learning_rate/generator")]
+    assert rates[0] > rates[-1]
+
+
+def test_loose_folders_are_split_once_and_the_split_is_kept(train, toy):
+    options = {"data_a": toy / "trainA", "data_b": toy / "trainB", "test_share": 0.34}
+    said = train(images=1, **options)
+    assert "trainA2trainB: 4 A and 4 B to train, 2 and 2 to test" in said
+    run = Path("results/trainA2trainB/cyclegan/0001")
+    before = (run / "testA.txt").read_text()
+    (toy / "trainA" / "new.png").write_bytes((toy / "testA").glob("*").__next__().read_bytes())
+    assert "4 A and 4 B to train" in train(images=2, resume="auto", **options)
+    assert (run / "testA.txt").read_text() == before
+
+
+def test_bad_images_left_out_are_counted(train, toy):
+    (toy / "trainA" / "bad.png").touch()
+    said = train(domain=toy, images=1, skip_bad_images=True, run_dir="run")
+    assert "bad images left out: 1" in said
+    assert "bad.png" in said
+
+
+def test_states_survive_a_round_trip(tmp_path):
+    tensor = torch.arange(6.0).reshape(2, 3)
+    state = {
+        "tensor": tensor.t(), 3: [1, 2.5, None, True, "text", {"deep": torch.tensor(7)}], "": (1,)
+    }  # fmt: skip
+    checkpoint.save_state(state, tmp_path / "state.safetensors")
+    back = checkpoint.load_state(tmp_path / "state.safetensors")
+    assert torch.equal(back["tensor"], tensor.t())
+    assert back[3][:5] == [1, 2.5, None, True, "text"]
+    assert back[3][5]["deep"].item() == 7
+    assert back[""] == [1]
+
+
+def test_the_pools_and_the_random_state_are_in_a_checkpoint(train, toy):
+    train(domain=toy, images=4, pool_size=3, run_dir="run")
+    state = checkpoint.load_state(Path("run/checkpoints/000000004/process_0.safetensors"))
+    images = state["extra"]["pool_a._extra_state"]["images"]
+    assert [image.shape for image in images] == [(3, 24, 24)] * 3
+    assert torch.equal(state["cpu"], torch.get_rng_state())
+
+
+def test_first_batches_differ_between_seeds(train, toy):
+    train(domain=toy, images=1, seed=0, run_dir="zero")
+    train(domain=toy, images=1, seed=1, run_dir="one")
+    assert not same(weights("zero"), weights("one"))
+
+
+def test_the_budget_is_the_share_that_is_spent():
+    config = TrainConfig(epochs=10)
+    shares = [training.spent(config, images, 0, epoch=20) for images in (0, 100, 200, 999)]
+    assert shares == [0, 0.5, 1, 1]
+    assert training.spent(TrainConfig(minutes=2.0), 5, 30, epoch=20) == 0.25
+    assert training.spent(TrainConfig(images=50), 10, 0, epoch=20) == 0.2

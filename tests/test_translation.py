@@ -1,0 +1,140 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gan_style import translation
+from gan_style.images import load_image, to_array
+from gan_style.method import Method
+
+
+class Darker(Method):
+    """Subtracts a constant; refuses sizes that it didn't ask for."""
+
+    multiple, smallest = 8, 24
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def translate(self, content, style=None):
+        self.shapes.append(tuple(content.shape))
+        assert all(side % 8 == 0 and side >= 24 for side in content.shape[2:])
+        return content - 10 / 255
+
+
+def noise(width, height, seed=0):
+    values = np.random.default_rng(seed).integers(10, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+@pytest.mark.parametrize("size", [(24, 24), (37, 61), (1, 1), (3, 200), (25, 8)])
+def test_every_size_comes_out_as_it_went_in(tmp_path, size):
+    noise(*size).save(tmp_path / "x.png")
+    names = translation.output_names(tmp_path / "x.png")
+    assert translation.translate_files(Darker(), names, tmp_path / "out", torch.device("cpu")) == []
+    result = to_array(load_image(tmp_path / "out" / "x.png"))
+    # Pixel by pixel the method's result: nothing was scaled, shifted or truncated.
+    assert (result == np.asarray(noise(*size)) - 10).all()
+
+
+def test_padding_mirrors_the_lower_and_right_edge():
+    array = np.arange(5, dtype=np.uint8)[None, :, None].repeat(3, axis=2).repeat(2, axis=0)
+    padded = translation.pad(array, multiple=4, smallest=1)
+    assert padded.shape == (4, 8, 3)
+    assert padded[0, :, 0].tolist() == [0, 1, 2, 3, 4, 3, 2, 1]
+
+
+def test_times_are_written_for_every_image(tmp_path):
+    for i in range(3):
+        noise(30, 40 + i).save(tmp_path / f"{i}.png")
+    names = translation.output_names(tmp_path)
+    translation.translate_files(Darker(), names, tmp_path / "out", torch.device("cpu"))
+    rows = list(csv.DictReader((tmp_path / "out" / "times.csv").read_text().splitlines()))
+    assert [(row["name"], row["width"], row["height"]) for row in rows] == [
+        ("0.png", "30", "40"), ("1.png", "30", "41"), ("2.png", "30", "42")
+    ]  # fmt: skip
+    assert all(0 <= float(row["seconds"]) < 60 for row in rows)
+
+
+def test_only_neighbours_of_one_size_share_a_batch(tmp_path):
+    for i, size in enumerate([24, 24, 24, 32, 24]):
+        noise(size, 24, i).save(tmp_path / f"{i}.png")
+    method = Darker()
+    names = translation.output_names(tmp_path)
+    out = tmp_path / "out"
+    translation.translate_files(method, names, out, torch.device("cpu"), batch_size=2)
+    assert [shape[0] for shape in method.shapes] == [2, 1, 1, 1]
+    for i in range(5):
+        expected = to_array(load_image(tmp_path / f"{i}.png")) - 10
+        assert (to_array(load_image(out / f"{i}.png")) == expected).all()
+
+
+def test_names_keep_folders_and_never_collide(tmp_path):
+    for name in ("a.jpg", "a.png", "b.jpg", "deep/b.jpg", "v1.2.tif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    names = translation.output_names(tmp_path)
+    assert {str(k.relative_to(tmp_path)): str(v) for k, v in names.items()} == {
+        "a.jpg": "a.jpg.png",
+        "a.png": "a.png.png",
+        "b.jpg": "b.png",
+        "deep/b.jpg": "deep/b.png",
+        "v1.2.tif": "v1.2.png",
+    }
+
+
+def test_one_unreadable_image_costs_only_itself(tmp_path):
+    noise(24, 24).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").touch()
+    names = translation.output_names(tmp_path)
+    out = tmp_path / "out"
+    (bad,) = translation.translate_files(Darker(), names, out, torch.device("cpu"))
+    assert "bad.png: not an image" in str(bad)
+    assert sorted(path.name for path in out.iterdir()) == ["good.png", "times.csv"]
+
+
+def test_a_run_translates_a_folder_both_ways(train, gan_style, toy):
+    train(domain=toy, images=2, run_dir="run")
+    for direction, side in (("a2b", "A"), ("b2a", "B")):
+        content = toy / f"test{side}"
+        said = gan_style("translate", run="run", direction=direction, content=content)
+        assert f"3 images, {direction}, raw weights, cpu" in said
+        out = Path("run/translated") / direction
+        names = {path.name for path in content.iterdir()}
+        assert {path.name for path in out.glob("*.png")} == names
+        assert load_image(next(out.glob("*.png"))).size == (32, 32)
+
+
+def test_raw_and_averaged_weights_and_directions_are_different_networks(train, gan_style, toy):
+    train(domain=toy, images=4, ema=0.9, learning_rate=0.01, run_dir="run")
+    image = next((toy / "testA").iterdir())
+    results = []
+    for i, options in enumerate([{}, {"weights": "ema"}, {"direction": "b2a"}]):
+        gan_style("translate", run="run", content=image, out=f"out{i}", **options)
+        results.append(to_array(load_image(Path(f"out{i}") / image.name)))
+    assert (results[0] != results[1]).any()
+    assert (results[0] != results[2]).any()
+
+
+def test_the_files_of_one_direction_are_enough(train, gan_style, toy):
+    train(domain=toy, images=2, run_dir="run")
+    alone = Path("alone")
+    alone.mkdir()
+    for name in ("config.json", "gen_ab.safetensors"):
+        (alone / name).write_bytes((Path("run") / name).read_bytes())
+    gan_style("translate", run=alone, content=toy / "testA")
+    assert len(list((alone / "translated" / "a2b").glob("*.png"))) == 3
+
+
+def test_a_grid_shows_contents_beside_translations(train, gan_style, toy):
+    train(domain=toy, images=1, run_dir="run")
+    gan_style("translate", run="run", content=toy / "testA", out="translated")
+    said = gan_style(
+        "grid", content=toy / "testA", translated="translated", out="grid.png", cell=64
+    )
+    assert "3 rows" in said
+    assert load_image(Path("grid.png")).size == (2 * 68 + 4, 22 + 3 * 68 + 4)
