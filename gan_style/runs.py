@@ -74,7 +74,7 @@ def create(run: str, folder: Path) -> Path:
         path = folder / f"{int(last[-1].name) + 1 if last else 1:04}"
     elif (path / "config.json").exists():
         raise ConfigError(
-            f"--run_dir {run} holds a run already: go on with it by --resume auto, or give another one"
+            f"--run_dir {run} holds a run already: go on by --resume auto, or give another one"
         )
     try:
         path.mkdir(parents=True, exist_ok=True)

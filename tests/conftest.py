@@ -3,7 +3,8 @@
 import os
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # bit for bit is a promise for CPUs
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ TINY = {
     "width_generator": 4,
     "width_discriminator": 4,
     "workers": 1,
+    "threads": 1,  # tiny kernels on busy cores: two threads would wait for each other
     "pool_size": 3,
 }
 

@@ -9,6 +9,7 @@ from PIL import Image
 from data_tools import check as module
 from data_tools import synth
 from data_tools.check import check
+from gan_style.command import call
 from gan_style.errors import ConfigError, DataError
 
 
@@ -96,13 +97,13 @@ def test_a_folder_without_images_is_an_error(tmp_path: Path):
 
 
 def test_the_command_says_usable_or_not(toy: Path, capsys: pytest.CaptureFixture[str]):
-    assert module.command([str(toy), "--crop", "64"]) == 0
+    assert call(module.look, [str(toy)], {"crop": "64"}) == 0
     printed = capsys.readouterr().out
     assert f"{toy / 'trainA'}: 3 images\n" in printed
     assert "smaller than the crop of 64: 10\n" in printed
     assert printed.endswith("\nusable\n")
     (toy / "trainA" / "page.jpg").write_text("<html>")
-    assert module.command([str(toy), "--crop", "32"]) == 1
+    assert call(module.look, [str(toy)], {"crop": "32"}) == 1
     printed = capsys.readouterr().out
     assert f"would stop a training: 1\n  {toy / 'trainA' / 'page.jpg'}: not an image" in printed
     assert printed.endswith("\nnot usable as it is\n")
@@ -118,8 +119,8 @@ def test_long_lists_are_cut_and_say_so(toy: Path):
 
 
 def test_a_crop_that_is_none_is_refused(toy: Path):
-    with pytest.raises(ConfigError, match="--crop is '0'"):
-        module.command([str(toy), "--crop", "0"])
+    with pytest.raises(ConfigError, match="--crop is 0, but must be at least 1"):
+        call(module.look, [str(toy)], {"crop": "0"})
 
 
 def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path: Path):

@@ -100,7 +100,7 @@ def test_an_option_without_its_value_is_refused():
 
 
 def test_an_unknown_option_gets_the_nearest_name():
-    with pytest.raises(ConfigError, match="--lambda_cycl: did you mean '--lambda_cycle'?"):
+    with pytest.raises(ConfigError, match="--lambda_cycl: did you mean '--lambda_cycle'"):
         command.sections({"lambda_cycl": "3"})
 
 

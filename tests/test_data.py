@@ -204,7 +204,7 @@ def test_a_split_of_loose_folders_is_seeded_complete_and_written_down(tmp_path):
 
 
 def test_a_folder_without_the_layout_says_what_to_do(tmp_path):
-    with pytest.raises(DataError, match="no folder trainA.*--data_a DIR --data_b DIR"):
+    with pytest.raises(DataError, match=r"no folder trainA.*--data_a DIR --data_b DIR"):
         domain_from_folder(tmp_path)
 
 

@@ -26,6 +26,7 @@ import pytest
 from data_tools import archives, download, museum
 from data_tools.archives import ArchiveError
 from data_tools.download import Dataset
+from gan_style.command import call
 from gan_style.errors import ConfigError, DataError, Interrupted, UserError
 
 IMAGES = {
@@ -710,11 +711,8 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["maps", "-h"]])
-def test_help_shows_an_example_and_every_name(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-):
-    assert download.command(arguments) == 0
-    printed = capsys.readouterr().out
+def test_help_shows_an_example_and_every_name(arguments: list[str], tmp_path: Path):
+    printed = run("-m", "data_tools.download", *arguments, cwd=tmp_path).stdout
     assert "python -m data_tools.download monet2photo --archive monet2photo.zip" in printed
     for name in download.known():
         assert f"  {name} " in printed
@@ -725,11 +723,11 @@ def test_the_command_prints_what_it_made_and_its_licence(
 ):
     archive = tmp_path / "got.zip"
     archive.write_bytes(zip_bytes(IMAGES))
-    arguments = ["maps", "--root", str(tmp_path), "--archive", str(archive)]
-    assert download.command(arguments) == 0
+    options = {"root": str(tmp_path), "archive": str(archive)}
+    call(download.bring, ["maps"], options)
     first = capsys.readouterr().out
     assert f"{tmp_path / 'maps'}: trainA 1, trainB 2, testA 1, testB 1\nlicence: scraped" in first
-    assert download.command(arguments) == 0
+    call(download.bring, ["maps"], options)
     assert f"was there already; {archive} was not read" in capsys.readouterr().out
 
 
