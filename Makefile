@@ -7,6 +7,7 @@ READY := $(VENV)/.ready
 export NO_ALBUMENTATIONS_UPDATE = 1
 
 RUN := results/demo
+MINUTES := 6
 LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 
 .PHONY: install demo test test-all test-slow lint format check tensorboard docs
@@ -24,8 +25,8 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 demo: install
 	@echo; echo "== 1/4  Paintings: old masters (A) and modern ones (B) from The Met, CC0"
 	$(BIN)/python -m data_tools.download oldmaster2modern
-	@echo; echo "== 2/4  A small CycleGAN learns from them for 6 minutes"
-	$(LAUNCH) train.py --config experiments/demo.toml --run_dir $(RUN) $$(test -d $(RUN)/checkpoints && echo --resume auto)
+	@echo; echo "== 2/4  A small CycleGAN learns from them for $(MINUTES) minutes"
+	$(LAUNCH) train.py --config experiments/demo.toml --minutes $(MINUTES) --run_dir $(RUN) $$(test -d $(RUN)/checkpoints && echo --resume auto)
 	@echo; echo "== 3/4  It translates the test paintings, both ways"
 	$(BIN)/python -m gan_style translate --run $(RUN) --direction a2b --content data/oldmaster2modern/testA --overwrite
 	$(BIN)/python -m gan_style translate --run $(RUN) --direction b2a --content data/oldmaster2modern/testB --overwrite

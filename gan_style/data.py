@@ -16,7 +16,7 @@ import os
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -225,7 +225,7 @@ class DomainPair:
 
     def batches(
         self, start: int, batch_size: int, process: int = 0, processes: int = 1
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """Batches for one of several processes, from item `start` of the stream on, for ever."""
 
         def make(position: int) -> Batch:

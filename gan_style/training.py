@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,7 +155,7 @@ class Trainer:
         self.history = History()
         if progress.images == 0:
             self.draw_samples()
-        with self._bar() as bar, _signals(self._on_signal):
+        with closing(batches), self._bar() as bar, _signals(self._on_signal):
             while self.spent() < 1:
                 self._set_learning_rates()
                 batch = self._next(batches)
@@ -165,6 +165,8 @@ class Trainer:
                 self.history.images.append(progress.images)
                 bar.update(self._size)
 
+                if _passed(before, progress.images, config.sample_every):
+                    self.draw_samples()
                 log_due = _passed(before, progress.images, config.log_every)
                 # One process may decide after every step; several have to agree, which costs them
                 # a message, so they do it where they exchange their losses anyway.
@@ -177,19 +179,17 @@ class Trainer:
                 )
                 if log_due:
                     self._log(batch, bar)
-                if _passed(before, progress.images, config.sample_every):
-                    self.draw_samples()
+                # Half-gathered gradients are in no checkpoint: it waits for the optimizers' step.
                 if (checkpoint_due or stop) and accelerator.sync_gradients:
                     self.save()
                     last_checkpoint = time.monotonic()
-                if stop and accelerator.sync_gradients:
-                    raise Interrupted(
-                        f"stopped by signal {stop} after {progress.images} images, everything is "
-                        f"saved; go on with: --run_dir {self.run} --resume auto"
-                    )
-        batches.close()  # type: ignore[attr-defined]  # a generator: ends its threads
-        if self.history.images:
-            self._log(batch, bar)
+                    if stop:
+                        raise Interrupted(
+                            f"stopped by signal {stop} after {progress.images} images, everything "
+                            f"is saved; go on with: --run_dir {self.run} --resume auto"
+                        )
+            if self.history.images:
+                self._log(batch, bar)
         self.save()
         if self.drawn_after != progress.images:
             self.draw_samples()
@@ -264,12 +264,14 @@ class Trainer:
 
     def _log(self, batch: Batch, bar: tqdm) -> None:
         """A point of every curve; stops the run where a term is no number any more."""
-        values = self._collect()
+        values, history = self._collect(), self.history
+        self.history = History()
+        if not self.accelerator.is_main_process:
+            return
         with torch.no_grad(), self._own_randomness():
             values |= {name: float(value) for name, value in self.method.monitor(batch).items()}
         for player, optimizer in self.optimizers.items():
             values[f"learning_rate/{player}"] = optimizer.param_groups[0]["lr"]
-        history = self.history
         seconds, images = time.monotonic() - history.since, len(history.images)
         values["speed/images_per_second"] = images * self._size / seconds
         values["speed/seconds_waiting_for_data"] = history.waiting / images
@@ -283,7 +285,6 @@ class Trainer:
             },
             refresh=False,
         )
-        self.history = History()
 
     def _collect(self) -> dict[str, float]:
         """Means of the terms since the last point, over all processes."""

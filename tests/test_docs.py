@@ -1,0 +1,68 @@
+"""What the documentation says can be typed and followed."""
+
+import inspect
+import re
+import shlex
+
+import pytest
+from conftest import ROOT
+
+from data_tools import check, download
+from gan_style import __main__, command
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROGRAMS = {
+    "data_tools.download": download.bring,
+    "data_tools.check": check.look,
+    **{f"gan_style {name}": function for name, function in __main__.COMMANDS.items()},
+}
+
+
+def commands():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        code = re.findall(r"^```\n(.*?)^```", text, re.S | re.M) + re.findall(r"`([^`\n]+)`", text)
+        for line in "\n".join(code).splitlines():
+            if re.search(r"(python|launch.*|torchrun.*) train\.py|python -m ", line):
+                yield page.name, line.strip()
+
+
+@pytest.mark.parametrize(("page", "line"), sorted(set(commands())))
+def test_every_command_in_the_docs_has_options_that_exist(page, line):
+    typed = shlex.split(line)
+    if "train.py" in typed:
+        words, options = command.parse(typed[typed.index("train.py") + 1 :])
+        words = [word for word in words if word != "..."]
+        command.no_words(words)
+        if "help" not in options:
+            command.sections(command.with_file(options) if "config" not in options else {})
+        return
+    typed = typed[typed.index("-m") + 1 :]
+    name = " ".join(typed[:2]) if typed[0] == "gan_style" else typed[0]
+    if name == "gan_style":
+        return
+    words, options = command.parse(typed[2 if typed[0] == "gan_style" else 1 :])
+    known = inspect.signature(PROGRAMS[name]).parameters
+    assert set(options) <= set(known)
+    assert len(words) <= len(known)
+
+
+def test_every_make_target_in_the_docs_exists():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
+    for page in PAGES:
+        for target in re.findall(r"make ([a-z-]+)`?(?:\n|`)", page.read_text(encoding="utf-8")):
+            assert target in targets, (page.name, target)
+
+
+def test_every_link_and_picture_is_there():
+    for page in [*PAGES, ROOT / "CHANGELOG.md"]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).is_file(), (page.name, target)
+
+
+def test_the_summary_names_every_command():
+    overview = __main__._overview()
+    assert all(name in overview for name in __main__.COMMANDS)
+    assert all(inspect.getdoc(function) for function in __main__.COMMANDS.values())
