@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gan_style import checkpoint, command, config, methods
 from gan_style.config import DataConfig, TrainConfig
-from gan_style.errors import ConfigError
+from gan_style.errors import CheckpointError, ConfigError
 from gan_style.method import Batch, Method, Paper, TrainedMethod
 
 # Options that make a method small; one that isn't named here is tested with its defaults.
@@ -308,6 +308,8 @@ def test_exported_networks_translate_as_before_once_loaded(name, ema, tmp_path):
         checkpoint.save_network(getattr(method, net), path, {"method": {}})
     expected = translated(method, content, style)
     assert not torch.equal(translated(fresh, content, style), expected)
+    with pytest.raises(CheckpointError):
+        checkpoint.load_networks(fresh, tmp_path, not ema)  # raw and averaged are never mixed up
     checkpoint.load_networks(fresh, tmp_path, ema)
     assert torch.equal(translated(fresh, content, style), expected)
 
