@@ -8,7 +8,7 @@ export NO_ALBUMENTATIONS_UPDATE = 1
 
 RUN := results/demo
 MINUTES := 6
-LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
+LAUNCH := $(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 
 .PHONY: install demo test test-all test-slow lint format check tensorboard docs
 
@@ -26,7 +26,7 @@ demo: install
 	@echo; echo "== 1/4  Paintings: old masters (A) and modern ones (B) from The Met, CC0"
 	$(BIN)/python -m data_tools.download oldmaster2modern
 	@echo; echo "== 2/4  A small CycleGAN learns from them for $(MINUTES) minutes"
-	$(LAUNCH) train.py --config experiments/demo.toml --minutes $(MINUTES) --run_dir $(RUN) $$(test -d $(RUN)/checkpoints && echo --resume auto)
+	$(LAUNCH) train.py --config experiments/demo.toml --minutes $(MINUTES) --run_dir $(RUN) $$(ls -d $(RUN)/checkpoints/0* >/dev/null 2>&1 && echo --resume auto || rm -rf $(RUN))
 	@echo; echo "== 3/4  It translates the test paintings, both ways"
 	$(BIN)/python -m gan_style translate --run $(RUN) --direction a2b --content data/oldmaster2modern/testA --overwrite
 	$(BIN)/python -m gan_style translate --run $(RUN) --direction b2a --content data/oldmaster2modern/testB --overwrite
@@ -35,7 +35,7 @@ demo: install
 	@echo
 	@echo "Look at       $(RUN)/grid.png and $(RUN)/translated/"
 	@echo "Curves        make tensorboard, then open http://localhost:6006"
-	@echo "Go on         $(BIN)/accelerate launch train.py --config experiments/demo.toml --run_dir $(RUN) --resume auto --minutes 60"
+	@echo "Go on         $(BIN)/accelerate launch train.py --run_dir $(RUN) --resume auto --minutes 60"
 	@echo "Your images   $(BIN)/accelerate launch train.py --data_a DIR --data_b DIR"
 
 test: install

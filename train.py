@@ -33,23 +33,49 @@ def main() -> None:
     if "help" in options:
         print(f"{HELP}\n{command.training_help(TrainConfig.method)}")
         return
-    parts = command.sections(command.with_file(options))
+    typed = command.with_file(options)
+    run = None
+    if "resume" in typed:
+        run = find_run(typed)
+        old = runs.options(runs.read(run))
+        if typed.get("method", old["method"]) != old["method"]:
+            raise ConfigError(f"{run} is a run of {old['method']}, not of {typed['method']}")
+        typed = command.over(old, typed)
+    parts = command.sections(typed)
     data: DataConfig = config.build(DataConfig, parts["data"])
     train: TrainConfig = config.build(TrainConfig, parts["train"])
-    if train.resume not in ("", "auto"):
-        raise ConfigError(
-            f"--resume is {train.resume!r}: known: auto (with --run_dir DIR for a certain run)"
-        )
     if "crop" not in data.preprocess and train.batch_size > 1:
         raise ConfigError(
             f"--batch_size is {train.batch_size}, but --preprocess {data.preprocess} leaves images "
             "of different sizes: take 1"
         )
-    start(data, train, parts["method"])
+    if not run:
+        runs.refuse_used(train.run_dir)
+    start(data, train, parts["method"], run)
 
 
-def start(data: DataConfig, train: TrainConfig, method_options: dict[str, Any]) -> None:
-    """Build the method, the data and the run folder, then train."""
+def find_run(typed: dict[str, Any]) -> Path:
+    """The run that --resume auto goes on with; options that aren't typed are taken from it."""
+    parts = command.sections(typed)
+    if typed["resume"] != "auto":
+        raise ConfigError(
+            f"--resume is {typed['resume']!r}: known: auto (with --run_dir DIR for a certain run)"
+        )
+    train: TrainConfig = config.build(TrainConfig, parts["train"])
+    data: DataConfig = config.build(DataConfig, parts["data"])
+    return runs.find(train.run_dir, results_folder(data, train))
+
+
+def results_folder(data: DataConfig, train: TrainConfig) -> Path:
+    """Where the numbered runs of a domain and method are."""
+    names = [data.data_a, data.data_b] if data.data_a else [data.domain]
+    return Path("results") / "2".join(Path(name).absolute().name for name in names) / train.method
+
+
+def start(
+    data: DataConfig, train: TrainConfig, method_options: dict[str, Any], run: Path | None
+) -> None:
+    """Build the method, the data and the run folder, then train; `run` is one to go on with."""
     import torch
     from accelerate import Accelerator
     from accelerate.utils import GradientAccumulationPlugin, set_seed
@@ -82,8 +108,7 @@ def start(data: DataConfig, train: TrainConfig, method_options: dict[str, Any]) 
     method = module.Method(method_config)
     check_size(data, method)
     with accelerator.main_process_first():
-        domain_folder = None if data.data_a else find_domain(data)
-    run = find_run(data, train, domain_folder, accelerator)
+        folder = None if data.data_a else find_domain(data)
     set_seed(train.seed, device_specific=True)  # ... but not the same pools
 
     launch = {
@@ -93,19 +118,15 @@ def start(data: DataConfig, train: TrainConfig, method_options: dict[str, Any]) 
     }
     record = runs.describe(asdict(data), asdict(train), asdict(method_config), launch)
     last = None
-    if train.resume:
+    if run:
         saved = checkpoint.checkpoints(run)
         if not saved:
             raise CheckpointError(f"{run} has no checkpoint to go on from: start a new run")
         last = saved[-1]
         runs.check_same(run, runs.read(run), record)
-    try:
-        domain = find_images(data, train, domain_folder, run)
-        pair = DomainPair(domain, data, train.seed, method.multiple, progress=main)
-    except DataError:
-        if main and not last:
-            run.rmdir()  # a run that never began
-        raise
+    domain = find_images(data, train, folder, run)
+    pair = DomainPair(domain, data, train.seed, method.multiple, progress=main)
+    run = run or create_run(data, train, accelerator)
     if main:
         runs.write(run, record)
         if data.data_a and not last:
@@ -148,34 +169,27 @@ def find_domain(data: DataConfig) -> Path:
     raise DataError(f"--domain is {data.domain!r}, which is no folder and no known name: {known}")
 
 
-def find_images(data: DataConfig, train: TrainConfig, folder: Path | None, run: Path):  # type: ignore[no-untyped-def]
+def find_images(data: DataConfig, train: TrainConfig, folder: Path | None, run: Path | None):  # type: ignore[no-untyped-def]
     """The domain's files; a split of loose folders is made once and kept with the run."""
     from gan_style import data as images
 
     if folder:
         return images.domain_from_folder(folder)
-    if train.resume:
+    if run:
         return images.domain_from_lists(run.parent.parent.name, run)
     return images.domain_from_two_folders(
         Path(data.data_a), Path(data.data_b), data.test_share, train.seed
     )
 
 
-def find_run(data: DataConfig, train: TrainConfig, folder: Path | None, accelerator) -> Path:  # type: ignore[no-untyped-def]
-    """The run folder: the same in every process, chosen by the main one."""
+def create_run(data: DataConfig, train: TrainConfig, accelerator) -> Path:  # type: ignore[no-untyped-def]
+    """A new run folder: made by the main process, the same in every process."""
     from accelerate.utils import broadcast_object_list
 
-    name = (
-        folder.absolute().name
-        if folder
-        else f"{Path(data.data_a).absolute().name}2{Path(data.data_b).absolute().name}"
-    )
-    results = Path("results") / name / train.method
     answer: list[Any] = [None]
     if accelerator.is_main_process:
         try:
-            find = runs.find if train.resume else runs.create
-            answer = [find(train.run_dir, results)]
+            answer = [runs.create(train.run_dir, results_folder(data, train))]
         except UserError as error:
             answer = [error]
     broadcast_object_list(answer)

@@ -12,18 +12,15 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from tqdm import tqdm
 
+from gan_style.config import PARTS
 from gan_style.errors import DataError
 from gan_style.files import atomic_folder
 
-PARTS = ("trainA", "trainB", "testA", "testB")
 SPLITS = ("train", "val", "test")
-MAX_BYTES = (
-    20_000_000_000  # a bomb declares more; an archive of yours that does: unpack it yourself
-)
+# A bomb declares more; an archive of yours that does: unpack it yourself.
+MAX_BYTES = 20_000_000_000
 MAX_FILES = 1_000_000
 ENCRYPTED = 0x1  # bit of ZipInfo.flag_bits
-
-
 # What zipfile and its decompressors raise on data that is broken or made in unknown ways.
 BROKEN = (
     BadZipFile, zlib.error, lzma.LZMAError, struct.error, ValueError, EOFError, NotImplementedError,

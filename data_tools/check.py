@@ -10,9 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_tools.archives import PARTS
 from gan_style import command
-from gan_style.config import at_least
+from gan_style.config import PARTS, at_least
 from gan_style.errors import DataError
 from gan_style.images import SUFFIXES, ImageError, list_images, load_image
 

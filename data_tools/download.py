@@ -24,9 +24,9 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from data_tools import museum
-from data_tools.archives import PARTS, ArchiveError, need_space, unpack
+from data_tools.archives import ArchiveError, need_space, unpack
 from gan_style import command
-from gan_style.config import did_you_mean
+from gan_style.config import PARTS, did_you_mean
 from gan_style.errors import ConfigError, DataError, Interrupted
 
 PROGRAM = "data_tools.download"

@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_tools.archives import PARTS
 from gan_style import command
-from gan_style.config import at_least
+from gan_style.config import PARTS, at_least
 from gan_style.errors import DataError
 from gan_style.files import atomic_folder
 

@@ -111,7 +111,13 @@ def with_file(options: dict[str, str]) -> dict[str, Any]:
     if "config" not in options:
         return dict(options)
     flags = {key: value for key, value in options.items() if key != "config"}
-    return config.read_toml(Path(options["config"])) | flags
+    return over(config.read_toml(Path(options["config"])), flags)
+
+
+def over(options: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
+    """Options with newer ones over them; any budget replaces any other."""
+    replaced = set(config.BUDGETS if newer.keys() & set(config.BUDGETS) else ())
+    return {key: value for key, value in options.items() if key not in replaced} | newer
 
 
 def sections(options: dict[str, Any]) -> dict[str, dict[str, Any]]:

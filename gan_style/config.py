@@ -7,6 +7,7 @@ Every option is a flat key that belongs to exactly one section: data, train or t
 import ast
 import dataclasses
 import difflib
+import math
 import re
 import tomllib
 import types
@@ -17,6 +18,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from gan_style.errors import ConfigError
 
+PARTS = ("trainA", "trainB", "testA", "testB")  # the folders of a domain
+BUDGETS = ("epochs", "images", "minutes")  # of a training; it has one of them
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
 
 
@@ -71,7 +74,7 @@ class TrainConfig:
     # Not "run": torchrun would take --run for one of its own options.
     run_dir: str = ""  # run folder; empty takes the next number in results/<domain>/<method>
     resume: str = ""  # auto: go on with --run_dir, or with the newest run of this domain and method
-    epochs: int = 200  # an epoch is as many images as the larger domain has
+    epochs: int | None = None  # budget in epochs, as many images as the larger domain has; else 200
     images: int | None = None  # budget in images instead of epochs
     minutes: float | None = None  # budget in minutes instead of epochs
     schedule: Literal["linear", "reference", "constant"] = "linear"  # of the learning rates
@@ -95,10 +98,9 @@ class TrainConfig:
         at_least(0, **{name: getattr(self, name) for name in zeros})
         if self.minutes is not None and not self.minutes > 0:
             raise ConfigError(f"--minutes is {self.minutes}, but must be above 0")
-        if self.images is not None and self.minutes is not None:
-            raise ConfigError(
-                f"--images is {self.images} and --minutes is {self.minutes}: one budget is enough"
-            )
+        budgets = [f"--{n} is {v}" for n in BUDGETS if (v := getattr(self, n)) is not None]
+        if len(budgets) > 1:
+            raise ConfigError(f"{' and '.join(budgets)}: one budget is enough")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"--ema is {self.ema}, but must be in [0, 1)")
         if not 0 < self.decay <= 1:
@@ -107,6 +109,11 @@ class TrainConfig:
             raise ConfigError(
                 "--schedule reference counts whole epochs: give the budget as --epochs"
             )
+
+    @property
+    def epochs_in_all(self) -> int:
+        """The budget in epochs: that of the reference where nothing else is given."""
+        return self.epochs or 200
 
 
 # What a resumed run may change: budgets and conveniences, nothing that its results so far rest on.
@@ -201,19 +208,19 @@ def convert(key: str, value: Any, hint: Any) -> Any:
         parsed = float(value)
     else:
         parsed = value if type(value) is hint else None
-    if parsed is None:
+    if parsed is None or (hint is float and not math.isfinite(parsed)):
         raise ConfigError(f"--{key} wants {hint.__name__}, got {value!r}")
     return parsed
 
 
 def _parse(text: str, hint: type) -> Any:
-    """`text` as an int, finite float or bool; None where it is none."""
+    """`text` as an int, float or bool; None where it is none."""
     if hint is bool:
         return {"true": True, "false": False}.get(text.lower())
     try:
         if hint is int and re.fullmatch(r"[+-]?\d+", text):
             return int(text)
-        if hint is float and abs(float(text)) < float("inf"):
+        if hint is float:
             return float(text)
     except ValueError:
         pass

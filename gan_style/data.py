@@ -28,15 +28,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gan_style.config import DataConfig
+from gan_style.config import PARTS, DataConfig
 from gan_style.errors import DataError
 from gan_style.images import ImageError, list_images, load_image, resize, to_array, to_tensor
 from gan_style.method import Batch
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import asks the network otherwise
 import albumentations as A
-
-FOLDERS = ("trainA", "trainB", "testA", "testB")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +49,7 @@ class Domain:
 
     def write(self, folder: Path) -> None:
         """Write `<folder>/trainA.txt` and so on: a path a line."""
-        for part in FOLDERS:
+        for part in PARTS:
             lines = "".join(f"{path.absolute()}\n" for path in getattr(self, part))
             (folder / f"{part}.txt").write_text(lines, encoding="utf-8")
 
@@ -61,19 +59,19 @@ def domain_from_folder(folder: Path) -> Domain:
     for part in ("trainA", "trainB"):
         if not (folder / part).is_dir():
             raise DataError(
-                f"{folder} has no folder {part}: a domain has {', '.join(FOLDERS)}; "
+                f"{folder} has no folder {part}: a domain has {', '.join(PARTS)}; "
                 "two loose folders are given as --data_a DIR --data_b DIR"
             )
     files = {
         part: tuple(list_images(folder / part)) if (folder / part).is_dir() else ()
-        for part in FOLDERS
+        for part in PARTS
     }
     return Domain(name=folder.absolute().name, **files)
 
 
 def domain_from_lists(name: str, folder: Path) -> Domain:
     """The domain that `Domain.write` wrote down."""
-    return Domain(name=name, **{part: read_list(folder / f"{part}.txt") for part in FOLDERS})
+    return Domain(name=name, **{part: read_list(folder / f"{part}.txt") for part in PARTS})
 
 
 def read_list(path: Path) -> tuple[Path, ...]:
@@ -163,7 +161,7 @@ class DomainPair:
                     f"{domain.name}: {count or 'no'} image{'s' * (count != 1)} in {part}, "
                     "but a collection needs at least 2"
                 )
-        files = [path for part in FOLDERS for path in getattr(domain, part)]
+        files = [path for part in PARTS for path in getattr(domain, part)]
         with ThreadPoolExecutor(self.config.workers) as pool:
             results = tqdm(
                 pool.map(self._problem, files),
@@ -183,7 +181,7 @@ class DomainPair:
             )
         good: dict[str, Any] = {
             part: tuple(path for path in getattr(domain, part) if path not in problems)
-            for part in FOLDERS
+            for part in PARTS
         }
         for part in ("trainA", "trainB"):
             if len(good[part]) < 2:

@@ -55,6 +55,11 @@ def read(run: Path) -> dict[str, Any]:
     return record
 
 
+def options(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a run was started with, flat as on a command line."""
+    return {**record["data"], **record["train"], **record["method"]}
+
+
 def write(run: Path, record: Mapping[str, Any]) -> None:
     """Write config.json, whole or not at all."""
     with atomic_file(run / "config.json") as partial:
@@ -66,20 +71,24 @@ def numbered(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*") if path.name.isdigit() and path.is_dir())
 
 
+def refuse_used(run: str) -> None:
+    """Refuse a folder for a new run that holds one already."""
+    if run and (Path(run) / "config.json").exists():
+        raise ConfigError(
+            f"--run_dir {run} holds a run already: go on by --resume auto, or give another one"
+        )
+
+
 def create(run: str, folder: Path) -> Path:
     """The empty folder of a new run: `run` where given, else the next number in `folder`."""
     path = Path(run)
     if not run:
         last = numbered(folder)
         path = folder / f"{int(last[-1].name) + 1 if last else 1:04}"
-    elif (path / "config.json").exists():
-        raise ConfigError(
-            f"--run_dir {run} holds a run already: go on by --resume auto, or give another one"
-        )
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=bool(run))
         with atomic_file(path / "config.json") as partial:
-            partial.write_text("")
+            partial.touch()
         (path / "config.json").unlink()
     except OSError as error:
         raise UserError(f"can't write to the run folder {path}: {error.strerror}") from error
@@ -89,7 +98,6 @@ def create(run: str, folder: Path) -> Path:
 def find(run: str, folder: Path) -> Path:
     """The run to go on with: `run` where given, else the newest in `folder`."""
     if run:
-        read(Path(run))  # refuses what is no run
         return Path(run)
     existing = numbered(folder)
     if not existing:
@@ -109,6 +117,6 @@ def check_same(run: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> Non
     ]
     if differences:
         raise ConfigError(
-            f"{run} was made with other options ({'; '.join(differences)}): repeat the old ones to "
+            f"{run} was made with other options ({'; '.join(differences)}): leave them out to "
             "go on with it, or leave --resume out to start a new run"
         )

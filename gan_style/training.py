@@ -50,9 +50,9 @@ def learning_rate_factor(config: TrainConfig, images: int, seconds: float, epoch
     if config.schedule == "constant":
         return 1.0
     if config.schedule == "reference":
-        decaying = round(config.decay * config.epochs)
+        decaying = round(config.decay * config.epochs_in_all)
         number = images // epoch + 1
-        return 1 - max(0, number + 1 - (config.epochs - decaying)) / (decaying + 1)
+        return 1 - max(0, number + 1 - (config.epochs_in_all - decaying)) / (decaying + 1)
     return min(1.0, (1 - spent(config, images, seconds, epoch)) / config.decay)
 
 
@@ -60,7 +60,7 @@ def spent(config: TrainConfig, images: int, seconds: float, epoch: int) -> float
     """The share of the budget that is used up, in [0, 1]."""
     if config.minutes is not None:
         return min(1.0, seconds / (60 * config.minutes))
-    return min(1.0, images / (config.images or config.epochs * epoch))
+    return min(1.0, images / (config.images or config.epochs_in_all * epoch))
 
 
 @dataclass
@@ -258,7 +258,7 @@ class Trainer:
         """The budget in images; one in minutes is estimated, once there is something to go by."""
         config = self.config
         if config.minutes is None:
-            return config.images or config.epochs * len(self.data)
+            return config.images or config.epochs_in_all * len(self.data)
         share = self.spent()
         return round(self.progress.images / share) if share else None
 

@@ -51,18 +51,24 @@ def toy(tmp_path):
 
 
 @pytest.fixture
-def train(monkeypatch, capsys):
+def train_alone(monkeypatch, capsys):
     """`train.py` in this process: flags in, what it printed out; SystemExit where it refuses."""
     import train as script
     from gan_style import command
 
     def run(**options):
-        flags = [f"--{key}={value}" for key, value in (TINY | options).items()]
+        flags = [f"--{key}={value}" for key, value in options.items()]
         monkeypatch.setattr(sys, "argv", ["train.py", *flags])
         command.run("train.py", script.main)
         return capsys.readouterr().out
 
     return run
+
+
+@pytest.fixture
+def train(train_alone):
+    """The same with the options of TINY."""
+    return lambda **options: train_alone(**(TINY | options))
 
 
 @pytest.fixture

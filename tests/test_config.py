@@ -118,6 +118,12 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path):
     assert config.build(TrainConfig, parts["train"]).seed == 5
 
 
+def test_a_budget_replaces_the_files_budget(tmp_path):
+    (tmp_path / "some.toml").write_text("minutes = 6.0\nseed = 5\n")
+    options = command.with_file({"config": str(tmp_path / "some.toml"), "images": "9"})
+    assert options == {"seed": 5, "images": "9"}
+
+
 @pytest.mark.parametrize(("text", "said"), [("size = [", "some.toml"), ("[data]\nsize=3", "flat")])
 def test_a_broken_file_is_named(tmp_path, text, said):
     (tmp_path / "some.toml").write_text(text)
@@ -137,6 +143,7 @@ def test_a_broken_file_is_named(tmp_path, text, said):
         (DataConfig, {"preprocess": "crops"}, "did you mean 'crop'?"),
         (TrainConfig, {"minutes": 0.0}, "--minutes is 0.0"),
         (TrainConfig, {"images": 5, "minutes": 1.0}, "one budget is enough"),
+        (TrainConfig, {"epochs": 5, "images": 9}, "--epochs is 5 and --images is 9: one budget"),
         (TrainConfig, {"ema": 1.0}, "--ema is 1.0"),
         (TrainConfig, {"decay": 0.0}, "--decay is 0.0"),
         (TrainConfig, {"schedule": "reference", "images": 9}, "--epochs"),

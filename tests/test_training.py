@@ -119,6 +119,24 @@ def test_resume_auto_finds_the_newest_run(train, toy):
     assert "results/toy/cyclegan/0002" in train(domain=toy, images=3, resume="auto")
 
 
+def test_options_that_are_not_typed_are_the_runs_own(train_alone, toy):
+    tiny = {"size": 24, "width_generator": 4, "width_discriminator": 4, "generator": "resnet_6"}
+    train_alone(domain=toy, images=2, seed=5, threads=1, **tiny)
+    before = json.loads(Path("results/toy/cyclegan/0001/config.json").read_text())
+    assert "finished after 3 images" in train_alone(domain=toy, resume="auto", images=3)
+    assert "finished after 6 images" in train_alone(
+        run_dir="results/toy/cyclegan/0001", resume="auto", epochs=1
+    )
+    after = json.loads(Path("results/toy/cyclegan/0001/config.json").read_text())
+    assert after["method"] == before["method"]
+    assert after["data"] == before["data"]
+    assert (after["train"]["seed"], after["train"]["images"], after["train"]["epochs"]) == (
+        5,
+        None,
+        1,
+    )
+
+
 def test_the_last_checkpoints_are_kept_and_no_partial_ones(train, toy):
     train(domain=toy, images=5, log_every=1, checkpoint_minutes=0, keep=2, run_dir="run")
     assert sorted(p.name for p in Path("run/checkpoints").iterdir()) == ["000000004", "000000005"]

@@ -27,10 +27,11 @@ def init_normal(net: nn.Module, std: float) -> None:
 @contextmanager
 def frozen(*nets: nn.Module) -> Iterator[None]:
     """Gradients flow through `nets` to their inputs, but not into their weights."""
-    for net in nets:
-        net.requires_grad_(False)
+    parameters = [each for net in nets for each in net.parameters() if each.requires_grad]
+    for each in parameters:
+        each.requires_grad_(False)
     try:
         yield
     finally:
-        for net in nets:
-            net.requires_grad_(True)
+        for each in parameters:
+            each.requires_grad_(True)
