@@ -19,7 +19,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	  { echo "gan_style needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V): try make PYTHON=python3.12"; exit 2; }
 	@echo "Installing into $(VENV): about 5 GB and a few minutes, once."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 demo: install

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from inspect import getdoc
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -66,7 +67,9 @@ def translate(
         raise DataError(f"{len(bad)} of {len(names)} images were left out: {listed}")
 
 
-def grid(content: str, translated: str, out: str, count: int = 8, cell: int = 192) -> None:
+def grid(
+    content: str, translated: str, out: str, count: int = 8, cell: int = 192, per_row: int = 1
+) -> None:
     """Draw contents beside their translations as one picture.
 
     Reads a folder of images and one folder of PNGs as translate writes them, or several joined by
@@ -78,29 +81,32 @@ def grid(content: str, translated: str, out: str, count: int = 8, cell: int = 19
         content: folder of the original images.
         translated: folders of the translations; each column is headed by its folder's name.
         out: picture to write.
-        count: rows, spread over the folder.
+        count: contents, spread over the folder.
         cell: side of a picture in pixels.
+        per_row: contents in a row.
     """
     from PIL import Image
 
     from gan_style import images
     from gan_style.files import atomic_file
 
-    config.at_least(1, count=count, cell=cell)
+    config.at_least(1, count=count, cell=cell, per_row=per_row)
     names = _output_names(Path(content))
     folders = [Path(folder) for folder in translated.split(",")]
     common = [path for path, name in names.items() if all((f / name).is_file() for f in folders)]
     if not common:
         raise DataError(f"no image of --content {content} has a translation in {translated}")
     chosen = [common[i * len(common) // count] for i in range(min(count, len(common)))]
-    rows = [
+    entries = [
         [images.to_array(images.load_image(p)) for p in (path, *(f / names[path] for f in folders))]
         for path in chosen
     ]
-    picture = images.grid(rows, titles=[Path(content).name, *(f.name for f in folders)], cell=cell)
+    rows = [list(chain(*entries[i : i + per_row])) for i in range(0, len(entries), per_row)]
+    titles = [Path(content).name, *(folder.name for folder in folders)] * per_row
+    picture = images.grid(rows, titles, cell)
     with atomic_file(Path(out)) as partial:
         Image.fromarray(picture).save(partial, quality=90)
-    print(f"{len(rows)} rows written to {out}")
+    print(f"{len(chosen)} contents and their translations drawn: {out}")
 
 
 def list_methods(name: str = "", /) -> None:

@@ -149,7 +149,7 @@ def grid(
     """Images uint8 (H, W, 3) as one picture: each fitted into a square of `cell` pixels, centred.
 
     Args:
-        rows: the pictures, row by row; all rows of one length.
+        rows: the pictures, row by row; the last row may be shorter.
         titles: a word above each column; () leaves the header out.
         cell: side of a square in pixels.
         gap: white pixels between squares.

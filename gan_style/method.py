@@ -63,8 +63,8 @@ class TrainedMethod(Method):
         """Yield (player, weighted terms) in playing order; the trainer steps after each."""
 
     @abstractmethod
-    def preview(self, batch: Batch) -> dict[str, list[Tensor]]:
-        """Columns of pictures to look at while training: title -> images (N, 3, H, W) in [0, 1]."""
+    def preview(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
+        """Grids to look at while training: name -> column title -> (N, 3, H, W) in [0, 1]."""
 
     def monitor(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars worth a curve that are no losses; called without gradients now and then."""

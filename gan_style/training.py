@@ -321,11 +321,12 @@ class Trainer:
         if not (self.accelerator.is_main_process and self.config.sample_every):
             return
         with torch.no_grad(), self._own_randomness():
-            columns = self.method.preview(self._to_device(self.samples))
+            grids = self.method.preview(self._to_device(self.samples))
         images = self.drawn_after = self.progress.images
-        for name, column in columns.items():
-            rows = [[from_tensor(image) for image in row] for row in zip(*column, strict=True)]
-            picture = grid(rows, cell=rows[0][0].shape[0])
+        for name, columns in grids.items():
+            rows = [[from_tensor(x) for x in row] for row in zip(*columns.values(), strict=True)]
+            side = rows[0][0].shape[0]
+            picture = grid(rows, titles=tuple(columns) if side >= 64 else (), cell=side)
             tracker = self.accelerator.get_tracker("tensorboard")
             tracker.log_images({f"samples/{name}": picture[None]}, step=images, dataformats="NHWC")
 

@@ -322,11 +322,11 @@ def test_exported_networks_translate_as_before_once_loaded(name, ema, tmp_path):
 def test_a_preview_has_columns_of_equal_pictures(name):
     method = make(name)
     batch = batch_for(method)
-    columns = method.preview(batch)
-    assert columns
-    for pictures in columns.values():
-        assert pictures
-        for picture in pictures:
+    grids = method.preview(batch)
+    assert grids
+    for columns in grids.values():
+        assert columns
+        for picture in columns.values():
             assert picture.shape == batch["a"].shape
             assert picture.isfinite().all()
             assert picture.min() >= 0
@@ -422,9 +422,12 @@ def test_cyclegan_shows_real_images_their_translations_the_way_back_and_the_iden
     a, b = batch["a"], batch["b"]
     method.gen_ab = Linear(0.5, -0.5)  # in [0, 1]: u -> u / 2
     method.gen_ba = Linear(0.5, 0.5)  # in [0, 1]: u -> (u + 1) / 2
-    columns = method.preview(batch)
-    torch.testing.assert_close(columns["a2b"], [a, a / 2, (a / 2 + 1) / 2, (a + 1) / 2])
-    torch.testing.assert_close(columns["b2a"], [b, (b + 1) / 2, (b + 1) / 4, b / 2])
+    grids = method.preview(batch)
+    assert list(grids["a2b"]) == ["real", "translated", "back", "identity"]
+    expected = {"a2b": [a, a / 2, (a / 2 + 1) / 2, (a + 1) / 2]}
+    expected["b2a"] = [b, (b + 1) / 2, (b + 1) / 4, b / 2]
+    for name, columns in grids.items():
+        torch.testing.assert_close(list(columns.values()), expected[name])
 
 
 @torch.no_grad()

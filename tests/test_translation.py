@@ -136,5 +136,9 @@ def test_a_grid_shows_contents_beside_translations(train, gan_style, toy):
     said = gan_style(
         "grid", content=toy / "testA", translated="translated", out="grid.png", cell=64
     )
-    assert "3 rows" in said
+    assert "3 contents" in said
     assert load_image(Path("grid.png")).size == (2 * 68 + 4, 22 + 3 * 68 + 4)
+    gan_style(
+        "grid", content=toy / "testA", translated="translated", out="wide.jpg", cell=64, per_row=2
+    )
+    assert load_image(Path("wide.jpg")).size == (4 * 68 + 4, 22 + 2 * 68 + 4)

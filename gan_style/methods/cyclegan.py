@@ -134,15 +134,17 @@ class Method(TrainedMethod):
             },
         )
 
-    def preview(self, batch: Batch) -> dict[str, list[Tensor]]:
+    def preview(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
         """For each direction: the real image, its translation, the way back, the identity."""
         a, b = _to_signed(batch["a"]), _to_signed(batch["b"])
         fake_b, fake_a = self.gen_ab(a), self.gen_ba(b)
-        columns = {
-            "a2b": [a, fake_b, self.gen_ba(fake_b), self.gen_ba(a)],
-            "b2a": [b, fake_a, self.gen_ab(fake_a), self.gen_ab(b)],
+        a2b = {"real": a, "translated": fake_b, "back": self.gen_ba(fake_b)}
+        b2a = {"real": b, "translated": fake_a, "back": self.gen_ab(fake_a)}
+        a2b["identity"], b2a["identity"] = self.gen_ba(a), self.gen_ab(b)
+        return {
+            name: {title: _from_signed(images) for title, images in columns.items()}
+            for name, columns in (("a2b", a2b), ("b2a", b2a))
         }
-        return {name: [_from_signed(image) for image in images] for name, images in columns.items()}
 
     def monitor(self, batch: Batch) -> dict[str, Tensor]:
         """Mean score of each discriminator on real images and on translations of this batch."""
