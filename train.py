@@ -34,6 +34,10 @@ def main() -> None:
         print(f"{HELP}\n{command.training_help(TrainConfig.method)}")
         return
     typed = command.with_file(options)
+    if "domain" in options and "data_a" in options:
+        raise ConfigError(
+            f"--domain is {options['domain']!r}, --data_a is {options['data_a']!r}: give only one"
+        )
     run = None
     if "resume" in typed:
         run = find_run(typed)
@@ -51,7 +55,10 @@ def main() -> None:
         )
     if not run:
         runs.refuse_used(train.run_dir)
-    start(data, train, parts["method"], run)
+    # Before anything is distributed: every process comes to the same answer, and a download may
+    # take longer than processes wait for each other.
+    folder = None if data.data_a else find_domain(data)
+    start(data, train, parts["method"], folder, run)
 
 
 def find_run(typed: dict[str, Any]) -> Path:
@@ -69,13 +76,25 @@ def find_run(typed: dict[str, Any]) -> Path:
 def results_folder(data: DataConfig, train: TrainConfig) -> Path:
     """Where the numbered runs of a domain and method are."""
     names = [data.data_a, data.data_b] if data.data_a else [data.domain]
-    return Path("results") / "2".join(Path(name).absolute().name for name in names) / train.method
+    return Path("results") / "2".join(Path(name).resolve().name for name in names) / train.method
 
 
 def start(
-    data: DataConfig, train: TrainConfig, method_options: dict[str, Any], run: Path | None
+    data: DataConfig,
+    train: TrainConfig,
+    method_options: dict[str, Any],
+    folder: Path | None,
+    run: Path | None,
 ) -> None:
-    """Build the method, the data and the run folder, then train; `run` is one to go on with."""
+    """Build the method, the data and the run folder, then train.
+
+    Args:
+        data: which images.
+        train: how long.
+        method_options: of the method's own Config, as typed.
+        folder: of the domain; None for two loose folders.
+        run: one to go on with; None for a new one.
+    """
     import torch
     from accelerate import Accelerator
     from accelerate.utils import GradientAccumulationPlugin, set_seed
@@ -107,8 +126,6 @@ def start(
     set_seed(train.seed)  # the same weights in every process ...
     method = module.Method(method_config)
     check_size(data, method)
-    with accelerator.main_process_first():
-        folder = None if data.data_a else find_domain(data)
     set_seed(train.seed, device_specific=True)  # ... but not the same pools
 
     launch = {
@@ -123,18 +140,19 @@ def start(
         if not saved:
             raise CheckpointError(f"{run} has no checkpoint to go on from: start a new run")
         last = saved[-1]
-        runs.check_same(run, runs.read(run), record)
+        old = runs.read(run)
+        runs.check_same(run, old, record)
+        record = runs.resumed(record, old)
     domain = find_images(data, train, folder, run)
-    pair = DomainPair(domain, data, train.seed, method.multiple, progress=main)
+    pair = DomainPair(domain, data, train.seed, method.multiple, method.smallest, main)
     run = run or create_run(data, train, accelerator)
-    if main:
-        runs.write(run, record)
-        if data.data_a and not last:
-            domain.write(run)
     trainer = Trainer(method, pair, train, run, record, accelerator)
     if last:
         trainer.resume(last)
     if main:
+        runs.write(run, record)
+        if data.data_a and not last:
+            domain.write(run)
         announce(trainer, launch, torch.get_num_threads())
     accelerator.project_configuration.logging_dir = str(run)
     accelerator.init_trackers(

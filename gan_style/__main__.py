@@ -10,6 +10,7 @@ from typing import Literal
 
 from gan_style import command, config, methods, runs
 from gan_style.errors import ConfigError, DataError
+from gan_style.files import make_writable
 
 Direction = Literal["a2b", "b2a"]
 
@@ -56,6 +57,7 @@ def translate(
     place = _device(device)
     method = module.Method(method_config)
     checkpoint.load_networks(method, Path(run), ema=weights == "ema")
+    make_writable(folder)
     print(f"{len(names)} images, {method_config.direction}, {weights} weights, {place} -> {folder}")
     background = record["data"].get("background", "white")
     bad = translation.translate_files(
@@ -91,6 +93,8 @@ def grid(
     from gan_style.files import atomic_file
 
     config.at_least(1, count=count, cell=cell, per_row=per_row)
+    if Path(out).suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise ConfigError(f"--out is {out!r}, but must end in .png or .jpg")
     names = _output_names(Path(content))
     folders = [Path(folder) for folder in translated.split(",")]
     common = [path for path, name in names.items() if all((f / name).is_file() for f in folders)]

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from PIL import ImageColor
+
 from gan_style.errors import ConfigError
 
 PARTS = ("trainA", "trainB", "testA", "testB")  # the folders of a domain
@@ -29,7 +31,7 @@ class DataConfig:
 
     domain: str = "oldmaster2modern"  # a known name, or a folder with {train,test}{A,B}
     data_a: str = ""  # instead of a domain: a loose folder of A ...
-    data_b: str = ""  # ... and one of B; a test part is split off and written to <run>/split.json
+    data_b: str = ""  # ... and one of B; a test part is split off and listed in <run>/testA.txt
     test_share: float = 0.1  # of data_a and data_b that is kept for testing
     data_root: str = "data"  # where known domains are and are downloaded to
     preprocess: Preprocess = "resize_and_crop"  # how an image becomes a crop
@@ -49,7 +51,7 @@ class DataConfig:
         if (
             self.load_size is not None
             and self.load_size < self.size
-            and "resize" in self.preprocess
+            and self.preprocess in ("resize_and_crop", "scale_width_and_crop")
         ):
             raise ConfigError(
                 f"--load_size is {self.load_size}, but must be at least --size, {self.size}"
@@ -57,6 +59,10 @@ class DataConfig:
         if bool(self.data_a) != bool(self.data_b):
             given, missing = ("data_a", "data_b") if self.data_a else ("data_b", "data_a")
             raise ConfigError(f"--{given} is {getattr(self, given)!r}: give --{missing} with it")
+        try:
+            ImageColor.getrgb(self.background)
+        except ValueError as error:
+            raise ConfigError(f"--background is {self.background!r}: {error}") from error
         if not 0 < self.test_share < 1:
             raise ConfigError(f"--test_share is {self.test_share}, but must be between 0 and 1")
 
@@ -96,6 +102,8 @@ class TrainConfig:
         at_least(1, **{name: getattr(self, name) for name in (*counts, "samples", "keep")})
         zeros = ("threads", "seed", "sample_every", "checkpoint_minutes")
         at_least(0, **{name: getattr(self, name) for name in zeros})
+        if self.seed >= 2**31:
+            raise ConfigError(f"--seed is {self.seed}, but must be below {2**31}")
         if self.minutes is not None and not self.minutes > 0:
             raise ConfigError(f"--minutes is {self.minutes}, but must be above 0")
         budgets = [f"--{n} is {v}" for n in BUDGETS if (v := getattr(self, n)) is not None]
@@ -108,6 +116,11 @@ class TrainConfig:
         if self.schedule == "reference" and (self.images is not None or self.minutes is not None):
             raise ConfigError(
                 "--schedule reference counts whole epochs: give the budget as --epochs"
+            )
+        if self.schedule == "reference" and round(self.decay * self.epochs_in_all) == 0:
+            raise ConfigError(
+                f"--schedule reference would train at a rate of 0 with --epochs {self.epochs} and "
+                f"--decay {self.decay}: give more epochs, or --schedule linear"
             )
 
     @property

@@ -51,7 +51,7 @@ class Domain:
         """Write `<folder>/trainA.txt` and so on: a path a line."""
         for part in PARTS:
             lines = "".join(f"{path.absolute()}\n" for path in getattr(self, part))
-            (folder / f"{part}.txt").write_text(lines, encoding="utf-8")
+            (folder / f"{part}.txt").write_bytes(os.fsencode(lines))
 
 
 def domain_from_folder(folder: Path) -> Domain:
@@ -76,7 +76,11 @@ def domain_from_lists(name: str, folder: Path) -> Domain:
 
 def read_list(path: Path) -> tuple[Path, ...]:
     """The image files that a text file names, a path a line."""
-    return tuple(Path(line) for line in path.read_text(encoding="utf-8").splitlines() if line)
+    try:
+        lines = os.fsdecode(path.read_bytes()).split("\n")
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error.strerror}") from error
+    return tuple(Path(line) for line in lines if line)
 
 
 def domain_from_two_folders(folder_a: Path, folder_b: Path, test_share: float, seed: int) -> Domain:
@@ -85,7 +89,7 @@ def domain_from_two_folders(folder_a: Path, folder_b: Path, test_share: float, s
     for side, folder in (("A", folder_a), ("B", folder_b)):
         files = list_images(folder)
         random.Random(f"{seed} {side}").shuffle(files)
-        test = max(1, round(test_share * len(files))) if len(files) > 1 else 0
+        test = max(1, round(test_share * len(files))) if len(files) > 2 else 0
         parts[f"test{side}"] = tuple(sorted(files[:test]))
         parts[f"train{side}"] = tuple(sorted(files[test:]))
     return Domain(name=f"{folder_a.absolute().name}2{folder_b.absolute().name}", **parts)
@@ -125,11 +129,12 @@ class DomainPair:
         domain: its files.
         config: how they are cut.
         seed: of the order, the crops and the flips.
-        multiple: sides that the networks take are multiples of this.
+        multiple: sides that the networks take are multiples of this ...
+        smallest: ... and at least this.
         progress: show a bar while the images are read for the first time.
 
     Raises:
-        DataError: fewer than two images a side, files that can't be read, images below the crop.
+        DataError: fewer than two images a side, files that can't be read, images too small.
     """
 
     def __init__(
@@ -138,9 +143,11 @@ class DomainPair:
         config: DataConfig,
         seed: int,
         multiple: int = 1,
+        smallest: int = 1,
         progress: bool = False,
     ) -> None:
         self.config, self.seed = config, seed
+        self.multiple, self.smallest = multiple, smallest
         self.cache = ImageCache(
             lambda array: _scale(array, config, multiple), config.background, config.cache_gb * 1e9
         )
@@ -199,6 +206,8 @@ class DomainPair:
         crop = self.config.size
         if "crop" in self.config.preprocess and min(height, width) < crop:
             return f"{path}: {width}x{height} pixels is below the crop, --size {crop}"
+        if min(height, width) < self.smallest:
+            return f"{path}: {width}x{height} pixels, but these networks need {self.smallest}"
         return ""
 
     def item(self, position: int) -> tuple[Tensor, Tensor]:
@@ -259,6 +268,7 @@ class DomainPair:
         chosen = [files[i * len(files) // count] for i in range(min(count, len(files)))]
         arrays = [self.cache.read(path) for path in chosen]
         side = min(self.config.size, *(min(array.shape[:2]) for array in arrays))
+        side = side // self.multiple * self.multiple
         return torch.stack([to_tensor(center_crop(array, side)) for array in arrays])
 
 

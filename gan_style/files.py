@@ -6,49 +6,78 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gan_style.errors import UserError
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; on success it is synced and takes `path`'s place.
 
     The temporary name keeps the suffix, because image writers choose the format by it.
+
+    Raises:
+        UserError: what the system has against it, such as a full disk.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
-        yield partial
-        _sync(partial)
-        partial.replace(path)
-        _sync(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            sync(partial)
+            partial.replace(path)
+            sync(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; on success it becomes `path`, which must not exist."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield an empty folder beside `path`; on success it becomes `path`, which must not exist.
+
+    Raises:
+        UserError: as `atomic_file`.
+    """
     partial = path.with_name(f".partial-{path.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-        yield partial
-        sync_files(partial)
-        partial.rename(path)
-        _sync(path.parent)
-    finally:
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            yield partial
+            sync_files(partial)
+            partial.rename(path)
+            sync(path.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def make_writable(folder: Path) -> None:
+    """Make `folder` where it isn't there, and see that files can be written to it."""
+    probe = folder / f".partial-{os.getpid()}"
+    with _explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"can't write {path}: {error.strerror or error}") from error
 
 
 def sync_files(folder: Path) -> None:
     """Force every file of `folder`, then the folder itself, out to the disk."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            _sync(path)
-    _sync(folder)
+            sync(path)
+    sync(folder)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Force one file, or the names in one folder, out to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

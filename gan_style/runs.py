@@ -10,8 +10,8 @@ from typing import Any
 
 import gan_style
 from gan_style.config import RESUMABLE
-from gan_style.errors import CheckpointError, ConfigError, UserError
-from gan_style.files import atomic_file
+from gan_style.errors import CheckpointError, ConfigError
+from gan_style.files import atomic_file, make_writable
 
 LIBRARIES = ("torch", "torchvision", "accelerate", "albumentations", "pillow", "numpy")
 
@@ -60,6 +60,13 @@ def options(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record["data"], **record["train"], **record["method"]}
 
 
+def resumed(record: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """`record` of a run that goes on, with what it was made by before under "earlier"."""
+    made_by = ("launch", "gan_style", "commit", "python", "libraries")
+    earlier = [*old.get("earlier", []), {key: old.get(key) for key in made_by}]
+    return {**record, "earlier": earlier}
+
+
 def write(run: Path, record: Mapping[str, Any]) -> None:
     """Write config.json, whole or not at all."""
     with atomic_file(run / "config.json") as partial:
@@ -85,13 +92,7 @@ def create(run: str, folder: Path) -> Path:
     if not run:
         last = numbered(folder)
         path = folder / f"{int(last[-1].name) + 1 if last else 1:04}"
-    try:
-        path.mkdir(parents=True, exist_ok=bool(run))
-        with atomic_file(path / "config.json") as partial:
-            partial.touch()
-        (path / "config.json").unlink()
-    except OSError as error:
-        raise UserError(f"can't write to the run folder {path}: {error.strerror}") from error
+    make_writable(path)
     return path
 
 
@@ -112,8 +113,8 @@ def check_same(run: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> Non
     differences = [
         f"{key} was {before!r}, is {after!r}"
         for section in ("data", "train", "method", "launch")
-        for key, after in new[section].items()
-        if key not in RESUMABLE and (before := old.get(section, {}).get(key)) != after
+        for key, before in old.get(section, {}).items()
+        if key not in RESUMABLE and (after := new[section].get(key)) != before
     ]
     if differences:
         raise ConfigError(

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from gan_style import checkpoint
 from gan_style.config import TrainConfig
 from gan_style.data import DomainPair
 from gan_style.errors import CheckpointError, Interrupted, TrainingError
-from gan_style.files import sync_files
+from gan_style.files import sync, sync_files
 from gan_style.images import from_tensor, grid
 from gan_style.method import Batch, TrainedMethod
 
@@ -114,6 +114,10 @@ class Trainer:
         self.stop_signal = 0
         self.drawn_after = -1  # images when samples were drawn last
         self._size = config.batch_size * accelerator.num_processes  # images a step
+        # Optimizer steps between two looks at clock and signals: several processes have to talk
+        # about it, which would make an accelerator wait for them; a CPU's step takes long anyway.
+        waits = accelerator.num_processes > 1 and accelerator.device.type != "cpu"
+        self._agree_every = 10 if waits else 1
         self.names = [name for nets in method.players.values() for name in nets]
 
         method.to(accelerator.device)
@@ -140,9 +144,14 @@ class Trainer:
         }
         self.samples = data.samples(config.samples)
 
+    @property
+    def _on_cuda(self) -> bool:
+        return self.accelerator.device.type == "cuda"
+
     def net(self, name: str) -> nn.Module:
-        """A network without what distributed training wraps around it."""
-        return self.accelerator.unwrap_model(getattr(self.method, name))
+        """A network without what distributed training and compilation wrap around it."""
+        wrapped = getattr(self.method, name)
+        return self.accelerator.unwrap_model(wrapped, keep_torch_compile=False)
 
     def train(self) -> None:
         """Train until the budget is spent, with a last checkpoint, export and grid."""
@@ -156,7 +165,9 @@ class Trainer:
         if progress.images == 0:
             self.draw_samples()
         with closing(batches), self._bar() as bar, _signals(self._on_signal):
-            while self.spent() < 1:
+            # Half-gathered gradients are in no checkpoint, so a run ends, and saves, only between
+            # two steps of the optimizers.
+            while self.spent() < 1 or not accelerator.sync_gradients:
                 self._set_learning_rates()
                 batch = self._next(batches)
                 for player, terms in self._step(batch):
@@ -165,29 +176,25 @@ class Trainer:
                 self.history.images.append(progress.images)
                 bar.update(self._size)
 
+                if _passed(before, progress.images, config.log_every):
+                    self._log(batch, bar)
                 if _passed(before, progress.images, config.sample_every):
                     self.draw_samples()
-                log_due = _passed(before, progress.images, config.log_every)
-                # One process may decide after every step; several have to agree, which costs them
-                # a message, so they do it where they exchange their losses anyway.
-                if not (log_due or accelerator.num_processes == 1):
+                if not accelerator.sync_gradients or progress.steps % self._agree_every:
                     continue
                 now = time.monotonic()
                 progress.seconds, checkpoint_due, stop = self._agree(
                     seconds=trained_before + now - started,
                     checkpoint_due=now - last_checkpoint >= 60 * config.checkpoint_minutes,
                 )
-                if log_due:
-                    self._log(batch, bar)
-                # Half-gathered gradients are in no checkpoint: it waits for the optimizers' step.
-                if (checkpoint_due or stop) and accelerator.sync_gradients:
+                if checkpoint_due or stop:
                     self.save()
                     last_checkpoint = time.monotonic()
-                    if stop:
-                        raise Interrupted(
-                            f"stopped by signal {stop} after {progress.images} images, everything "
-                            f"is saved; go on with: --run_dir {self.run} --resume auto"
-                        )
+                if stop:
+                    raise Interrupted(
+                        f"stopped by signal {stop} after {progress.images} images, everything is "
+                        f"saved; go on with: --run_dir {self.run} --resume auto"
+                    )
             if self.history.images:
                 self._log(batch, bar)
         self.save()
@@ -235,13 +242,16 @@ class Trainer:
 
     def _agree(self, seconds: float, checkpoint_due: bool) -> tuple[float, bool, int]:
         """The main process's clock and decision, and anybody's signal, for all processes."""
-        if self.accelerator.num_processes == 1:
+        accelerator = self.accelerator
+        if accelerator.num_processes == 1:
             return seconds, checkpoint_due, self.stop_signal
-        device, main = self.accelerator.device, self.accelerator.is_main_process
-        mine = torch.tensor([seconds, float(checkpoint_due)], dtype=torch.float64, device=device)
-        together = self.accelerator.reduce(mine if main else torch.zeros_like(mine))
-        signals = self.accelerator.gather(torch.tensor([self.stop_signal], device=device))
-        return float(together[0]), bool(together[1]), int(signals.max())
+        mine = torch.tensor(
+            [seconds, float(checkpoint_due), float(self.stop_signal)],
+            dtype=torch.float64,
+            device=accelerator.device,
+        )
+        everybodys = accelerator.gather(mine[None])
+        return float(everybodys[0, 0]), bool(everybodys[0, 1]), int(everybodys[:, 2].max())
 
     def _bar(self) -> tqdm:
         return tqdm(
@@ -268,7 +278,7 @@ class Trainer:
         self.history = History()
         if not self.accelerator.is_main_process:
             return
-        with torch.no_grad(), self._own_randomness():
+        with self._looking():
             values |= {name: float(value) for name, value in self.method.monitor(batch).items()}
         for player, optimizer in self.optimizers.items():
             values[f"learning_rate/{player}"] = optimizer.param_groups[0]["lr"]
@@ -304,23 +314,39 @@ class Trainer:
         steps = len(self.history.images)
         position = index * steps // count  # a player may play several times a step
         step = self.progress.images // self._size - steps + position + 1
-        saved = checkpoint.checkpoints(self.run)
-        kept = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint yet"
         raise TrainingError(
             f"term {term} of player {player} is {value} in step {step} (image "
-            f"{self.history.images[position]}): {kept}; try a lower --learning_rate"
+            f"{self.history.images[position]}): {self._kept()}"
         )
 
-    def _own_randomness(self) -> AbstractContextManager[None]:
-        """Leaves the training's random state as it was: looking must not change a run."""
+    def _kept(self) -> str:
+        saved = checkpoint.checkpoints(self.run)
+        last = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint yet"
+        return f"{last}; try a lower --learning_rate"
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """Look at the networks without changing the run.
+
+        No gradients, no draw from the training's random state; and no distributed wrappers, which
+        may expect the other processes to come along.
+        """
         device = self.accelerator.device
-        return torch.random.fork_rng([device] if device.type == "cuda" else [])
+        wrapped = {name: getattr(self.method, name) for name in self.names}
+        for name in self.names:
+            setattr(self.method, name, self.net(name))
+        try:
+            with torch.no_grad(), torch.random.fork_rng([device] if self._on_cuda else []):
+                yield
+        finally:
+            for name, net in wrapped.items():
+                setattr(self.method, name, net)
 
     def draw_samples(self) -> None:
-        """A grid of the fixed samples to TensorBoard and to <run>/samples."""
+        """Grids of the fixed samples to TensorBoard."""
         if not (self.accelerator.is_main_process and self.config.sample_every):
             return
-        with torch.no_grad(), self._own_randomness():
+        with self._looking():
             grids = self.method.preview(self._to_device(self.samples))
         images = self.drawn_after = self.progress.images
         for name, columns in grids.items():
@@ -333,25 +359,35 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint of all processes and export the networks."""
         accelerator = self.accelerator
-        if self.history.values:
-            self._collect()  # stops before a broken state replaces a good one
+        self._refuse_broken()
         folder = self.run / "checkpoints" / f"{self.progress.images:09}"
-        if folder.exists():
-            return
-        partial = folder.with_name(f".partial-{folder.name}")
-        partial.mkdir(parents=True, exist_ok=True)
-        checkpoint.save_state(
-            self._process_state(), partial / f"process_{accelerator.process_index}.safetensors"
-        )
+        if not folder.exists():
+            partial = folder.with_name(f".partial-{folder.name}")
+            partial.mkdir(parents=True, exist_ok=True)
+            own = partial / f"process_{accelerator.process_index}.safetensors"
+            checkpoint.save_state(self._process_state(), own)
+            if accelerator.is_main_process:
+                checkpoint.save_state(self._shared_state(), partial / "state.safetensors")
+            accelerator.wait_for_everyone()
+            if accelerator.is_main_process:
+                sync_files(partial)
+                partial.rename(folder)
+                sync(folder.parent)
         if accelerator.is_main_process:
-            checkpoint.save_state(self._shared_state(), partial / "state.safetensors")
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            sync_files(partial)
-            partial.rename(folder)
             checkpoint.remove_old(self.run, self.config.keep)
-            self.export()
+            self.export()  # also when an earlier run was stopped between checkpoint and export
         accelerator.wait_for_everyone()
+
+    def _refuse_broken(self) -> None:
+        """Stop before a broken state replaces a good one."""
+        if self.history.values:
+            self._collect()
+        for name in self.names:
+            if not all(value.isfinite().all() for value in self.net(name).parameters()):
+                raise TrainingError(
+                    f"weights of {name} are no numbers any more after image "
+                    f"{self.progress.images}: {self._kept()}"
+                )
 
     def export(self) -> None:
         """Write every network, and the averages, as files of their own."""
@@ -380,7 +416,7 @@ class Trainer:
                 if key.endswith("_extra_state")
             },
             "cpu": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+            "cuda": torch.cuda.get_rng_state() if self._on_cuda else None,
         }
 
     def _fingerprint(self) -> list[str]:
@@ -419,7 +455,7 @@ class Trainer:
         device = accelerator.device
         self.method.load_state_dict(_on(process["extra"], device), strict=False)
         torch.set_rng_state(process["cpu"])
-        if torch.cuda.is_available() and process["cuda"] is not None:
+        if self._on_cuda and process["cuda"] is not None:
             torch.cuda.set_rng_state(process["cuda"])
 
 

@@ -2,9 +2,11 @@
 
 import csv
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +26,8 @@ from gan_style.images import (
 )
 from gan_style.method import Method
 
+# File names are bytes to the system: one that isn't UTF-8 must not end a run.
+CSV: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
 PIXELS_A_BATCH = 2**20  # of equal-sized images together on an accelerator: 16 of 256x256
 
 
@@ -31,6 +35,9 @@ def output_names(content: Path) -> dict[Path, Path]:
     """Image files under `content` (or the one file) -> their relative PNG names.
 
     Files that differ in their suffix alone keep it: a.jpg and a.png become a.jpg.png and a.png.png.
+
+    Raises:
+        DataError: nothing there, no images, or two that would still get one name.
     """
     if not content.exists():
         raise DataError(f"--content {content}: no such file or folder")
@@ -39,11 +46,16 @@ def output_names(content: Path) -> dict[Path, Path]:
     )
     if not files:
         raise DataError(f"--content {content}: no images in this folder")
-    stems = [path.relative_to(root).with_suffix("") for path in files]
-    return {
-        path: stem.with_name(f"{stem.name if stems.count(stem) == 1 else path.name}.png")
-        for path, stem in zip(files, stems, strict=True)
+    stems = {path: path.relative_to(root).with_suffix("") for path in files}
+    count = Counter(stems.values())
+    names = {
+        path: stem.with_name(f"{stem.name if count[stem] == 1 else path.name}.png")
+        for path, stem in stems.items()
     }
+    for name, uses in Counter(names.values()).items():
+        if uses > 1:
+            raise DataError(f"--content {content}: {uses} images would become {name}; rename one")
+    return names
 
 
 def translate_files(
@@ -82,7 +94,7 @@ def translate_files(
                 rows.append((names[path], image.shape[1], image.shape[0], f"{seconds:.4f}"))
             bar.update(len(batch))
     if rows:
-        with atomic_file(out / "times.csv") as partial, partial.open("w", newline="") as file:
+        with atomic_file(out / "times.csv") as partial, partial.open("w", **CSV) as file:
             csv.writer(file).writerows([("name", "width", "height", "seconds"), *rows])
     return bad
 

@@ -26,7 +26,11 @@ def everything_below(folder):
         ({"config": "none.toml"}, "--config none.toml: no such file"),
         ({"resume": "yes"}, "--resume is 'yes': known: auto"),
         ({"preprocess": "none", "batch_size": 2}, "--batch_size is 2, but --preprocess none"),
-        ({"data_a": "x", "data_b": "y"}, "no folder x"),
+        ({"domain": "", "data_a": "x", "data_b": "y"}, "--domain is ''"),
+        ({"background": "blau"}, "--background is 'blau'"),
+        ({"seed": 2**31}, "--seed is 2147483648, but must be below 2147483648"),
+        ({"preprocess": "scale_width_and_crop", "load_size": 20}, "--load_size is 20, but must be"),
+        ({"schedule": "reference", "epochs": 1}, "would train at a rate of 0 with --epochs 1"),
         ({"generator": "resnet_7"}, "--generator is 'resnet_7': did you mean 'resnet_9'?"),
     ],
 )
@@ -64,9 +68,37 @@ def test_an_image_below_the_crop_is_named(train, toy, refusal):
 
 def test_a_place_that_cannot_be_written_to_is_named(train, toy, refusal):
     Path("file").touch()  # root may write to any folder, but not into a file
-    assert "can't write to the run folder file/run" in refusal(
-        train, domain=toy, run_dir="file/run"
+    assert "can't write file/run" in refusal(train, domain=toy, run_dir="file/run")
+
+
+def test_an_image_that_the_networks_cannot_take_is_named(train, toy, refusal):
+    Image.new("RGB", (40, 17)).save(toy / "trainA" / "low.png")
+    line = refusal(train, domain=toy, preprocess="none")
+    assert "low.png: 40x16 pixels, but these networks need 24" in line
+
+
+def test_loose_folders_must_be_there(train, refusal):
+    assert "no folder x" in refusal(train, data_a="x", data_b="y")
+
+
+def test_results_of_commands_need_a_place_too(gan_style, run, toy, refusal):
+    Path("file").touch()
+    options = {"run": run, "content": toy / "testA", "out": "file/out"}
+    assert "can't write file/out" in refusal(gan_style, "translate", **options)
+    gan_style("translate", run=run, content=toy / "testA", out="out")
+    options = {"content": toy / "testA", "translated": "out"}
+    assert "can't write file/g.png" in refusal(gan_style, "grid", out="file/g.png", **options)
+    assert "--out is 'grid', but must end in .png" in refusal(
+        gan_style, "grid", out="grid", **options
     )
+
+
+def test_a_refused_resume_leaves_the_config_alone(train, toy, refusal):
+    train(domain=toy, images=1, run_dir="run")
+    before = everything_below("run")
+    Image.new("RGB", (32, 32)).save(toy / "trainA" / "new.png")
+    refusal(train, domain=toy, epochs=3, resume="auto", run_dir="run")
+    assert everything_below("run") == before
 
 
 def test_a_run_is_never_overwritten(train, toy, refusal):

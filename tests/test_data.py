@@ -1,3 +1,4 @@
+import os
 import threading
 from collections import Counter
 from itertools import islice
@@ -201,6 +202,17 @@ def test_a_split_of_loose_folders_is_seeded_complete_and_written_down(tmp_path):
     assert sorted(one.trainA + one.testA) == sorted((folder / "trainA").iterdir())
     one.write(tmp_path)
     assert domain_from_lists(one.name, tmp_path) == one
+
+
+def test_a_split_list_keeps_names_that_are_no_utf_8(tmp_path):
+    folder = flat_domain(tmp_path / "d", 3, 3)
+    (folder / "trainA" / "0.png").rename(folder / "trainA" / os.fsdecode(b"\xe9.png"))
+    domain = domain_from_two_folders(folder / "trainA", folder / "trainB", 0.1, 0)
+    domain.write(tmp_path)
+    assert domain_from_lists(domain.name, tmp_path) == domain
+    (tmp_path / "testA.txt").unlink()
+    with pytest.raises(DataError, match=r"testA\.txt can't be read: No such file"):
+        domain_from_lists(domain.name, tmp_path)
 
 
 def test_a_folder_without_the_layout_says_what_to_do(tmp_path):

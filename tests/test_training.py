@@ -98,6 +98,20 @@ def test_an_interrupted_run_goes_on_bit_for_bit(train, toy, monkeypatch):
     assert same(weights("whole"), weights("parts"))
 
 
+def test_a_run_stopped_between_its_last_checkpoint_and_the_export_exports_on_resume(
+    train, toy, monkeypatch
+):
+    options = {"domain": toy, "images": 4}
+    train(run_dir="whole", **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Trainer, "export", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(run_dir="stopped", **options)
+    assert not list(Path("stopped").glob("*.safetensors"))
+    train(run_dir="stopped", resume="auto", **options)
+    assert same(weights("whole"), weights("stopped"))
+
+
 def test_looking_more_often_does_not_change_a_run(train, toy):
     train(domain=toy, images=5, log_every=1, sample_every=1, run_dir="often")
     train(domain=toy, images=5, log_every=5, sample_every=0, run_dir="never")
@@ -124,6 +138,8 @@ def test_options_that_are_not_typed_are_the_runs_own(train_alone, toy):
     train_alone(domain=toy, images=2, seed=5, threads=1, **tiny)
     before = json.loads(Path("results/toy/cyclegan/0001/config.json").read_text())
     assert "finished after 3 images" in train_alone(domain=toy, resume="auto", images=3)
+    made_by = json.loads(Path("results/toy/cyclegan/0001/config.json").read_text())["earlier"]
+    assert [each["libraries"]["torch"] for each in made_by] == [before["libraries"]["torch"]]
     assert "finished after 6 images" in train_alone(
         run_dir="results/toy/cyclegan/0001", resume="auto", epochs=1
     )
@@ -158,6 +174,15 @@ def test_accumulated_steps_of_one_make_a_step_of_two(train, toy):
         for key in (key for key in one if key.endswith("weight")):
             near = torch.isclose(one[key], other[key], atol=2e-5)
             assert near.float().mean() > 0.98, key
+
+
+def test_a_run_ends_and_goes_on_between_two_steps_of_the_optimizers(train, toy):
+    options = {"domain": toy, "gradient_accumulation_steps": 3, "schedule": "constant"}
+    said = train(run_dir="run", images=4, **options)
+    assert "finished after 6 images" in said  # the second step needs six
+    train(run_dir="run", images=9, resume="auto", **options)
+    train(run_dir="whole", images=9, **options)
+    assert same(weights("run"), weights("whole"))
 
 
 def test_without_accumulation_it_would_be_other_weights(train, toy):
@@ -202,6 +227,23 @@ def test_a_nan_stops_the_run_and_names_player_term_and_step(train, toy, monkeypa
     last = checkpoint.checkpoints(Path("run"))[-1]
     assert f"last good checkpoint is {last}" in said
     assert last.name == "000000003"
+    assert all(w.isfinite().all() for net in weights("run").values() for w in net.values())
+
+
+def test_weights_that_are_no_numbers_replace_nothing(train, toy, monkeypatch, capsys):
+    losses, steps = cyclegan.Method.losses, iter(range(1, 99))
+
+    def poisoned(self, batch):
+        yield from losses(self, batch)
+        if next(steps) == 3:  # as a gradient beyond all numbers would leave them
+            self.gen_ba.model[1].weight.data.fill_(float("nan"))
+
+    monkeypatch.setattr(cyclegan.Method, "losses", poisoned)
+    with pytest.raises(SystemExit) as error:
+        train(domain=toy, images=9, log_every=100, checkpoint_minutes=0, run_dir="run")
+    assert error.value.code == 1
+    assert "weights of gen_ba are no numbers any more after image 3" in capsys.readouterr().err
+    assert [p.name for p in checkpoint.checkpoints(Path("run"))] == ["000000001", "000000002"]
     assert all(w.isfinite().all() for net in weights("run").values() for w in net.values())
 
 

@@ -1,4 +1,5 @@
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from PIL import Image
 
 from gan_style import translation
+from gan_style.errors import DataError
 from gan_style.images import load_image, to_array
 from gan_style.method import Method
 
@@ -85,6 +87,22 @@ def test_names_keep_folders_and_never_collide(tmp_path):
         "deep/b.jpg": "deep/b.png",
         "v1.2.tif": "v1.2.png",
     }
+
+
+def test_names_that_would_still_collide_are_refused(tmp_path):
+    for name in ("a.jpg", "a.png", "a.jpg.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match=r"2 images would become a\.jpg\.png"):
+        translation.output_names(tmp_path)
+
+
+def test_a_name_that_is_no_utf_8_is_kept(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    noise(24, 24).save(tmp_path / name)
+    names = translation.output_names(tmp_path)
+    translation.translate_files(Darker(), names, tmp_path / "out", torch.device("cpu"))
+    assert (tmp_path / "out" / name).exists()
+    assert b"caf\xe9.png,24,24" in (tmp_path / "out" / "times.csv").read_bytes()
 
 
 def test_one_unreadable_image_costs_only_itself(tmp_path):
