@@ -31,7 +31,7 @@ demo: install
 	$(BIN)/python -m gan_style translate --run $(RUN) --direction a2b --content data/oldmaster2modern/testA --overwrite
 	$(BIN)/python -m gan_style translate --run $(RUN) --direction b2a --content data/oldmaster2modern/testB --overwrite
 	@echo; echo "== 4/4  A picture of it"
-	$(BIN)/python -m gan_style grid --content data/oldmaster2modern/testA --translated $(RUN)/translated/a2b --out $(RUN)/grid.png
+	$(BIN)/python -m gan_style grid --content data/oldmaster2modern/testA --translated $(RUN)/translated/a2b --per_row 2 --out $(RUN)/grid.png
 	@echo
 	@echo "Look at       $(RUN)/grid.png and $(RUN)/translated/"
 	@echo "Curves        make tensorboard, then open http://localhost:6006"
