@@ -72,7 +72,8 @@ def _check_fit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], path: 
 
 def checkpoints(run: Path) -> list[Path]:
     """The complete checkpoints of a run, oldest first."""
-    return sorted(path for path in run.glob("checkpoints/*") if path.name.isdigit())
+    paths = (path for path in run.glob("checkpoints/*") if path.name.isdigit())
+    return sorted(paths, key=lambda path: int(path.name))
 
 
 def remove_old(run: Path, keep: int) -> None:

@@ -75,7 +75,8 @@ def write(run: Path, record: Mapping[str, Any]) -> None:
 
 def numbered(folder: Path) -> list[Path]:
     """The runs 0001, 0002, ... of a domain and method, oldest first."""
-    return sorted(path for path in folder.glob("*") if path.name.isdigit() and path.is_dir())
+    paths = (path for path in folder.glob("*") if path.name.isdigit() and path.is_dir())
+    return sorted(paths, key=lambda path: int(path.name))
 
 
 def refuse_used(run: str) -> None:
@@ -88,12 +89,20 @@ def refuse_used(run: str) -> None:
 
 def create(run: str, folder: Path) -> Path:
     """The empty folder of a new run: `run` where given, else the next number in `folder`."""
-    path = Path(run)
-    if not run:
-        last = numbered(folder)
-        path = folder / f"{int(last[-1].name) + 1 if last else 1:04}"
-    make_writable(path)
-    return path
+    if run:
+        make_writable(Path(run))
+        return Path(run)
+    make_writable(folder)
+    last = numbered(folder)
+    number = int(last[-1].name) + 1 if last else 1
+    while True:
+        path = folder / f"{number:04}"
+        try:
+            path.mkdir()
+        except FileExistsError:  # another run took the number meanwhile
+            number += 1
+        else:
+            return path
 
 
 def find(run: str, folder: Path) -> Path:
@@ -118,6 +127,6 @@ def check_same(run: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> Non
     ]
     if differences:
         raise ConfigError(
-            f"{run} was made with other options ({'; '.join(differences)}): leave them out to "
-            "go on with it, or leave --resume out to start a new run"
+            f"{run} was made with other options ({'; '.join(differences)}): go back to them "
+            "to go on with it, or leave --resume out to start a new run"
         )

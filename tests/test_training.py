@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gan_style import checkpoint, training
+from gan_style import checkpoint, runs, training
 from gan_style.config import TrainConfig
 from gan_style.methods import cyclegan
 
@@ -52,6 +52,13 @@ def test_run_folders_are_numbered(train, toy):
     for _ in range(2):
         train(domain=toy, images=1, sample_every=0)
     assert sorted(p.name for p in Path("results/toy/cyclegan").iterdir()) == ["0001", "0002"]
+
+
+def test_a_number_that_another_run_took_meanwhile_is_left_to_it(tmp_path, monkeypatch):
+    folder = tmp_path / "results"
+    assert runs.create("", folder).name == "0001"
+    monkeypatch.setattr(runs, "numbered", lambda folder: [])  # as the other run looked earlier
+    assert runs.create("", folder).name == "0002"
 
 
 def test_everything_is_in_tensorboard(train, toy):
@@ -112,9 +119,17 @@ def test_a_run_stopped_between_its_last_checkpoint_and_the_export_exports_on_res
     assert same(weights("whole"), weights("stopped"))
 
 
-def test_looking_more_often_does_not_change_a_run(train, toy):
-    train(domain=toy, images=5, log_every=1, sample_every=1, run_dir="often")
-    train(domain=toy, images=5, log_every=5, sample_every=0, run_dir="never")
+def test_looking_more_often_does_not_change_a_run(train, toy, monkeypatch):
+    # Looking draws random numbers, as it does where dropout is the noise; so do the pools.
+    for name in ("preview", "monitor"):
+        look = getattr(cyclegan.Method, name)
+        monkeypatch.setattr(
+            cyclegan.Method,
+            name,
+            lambda self, batch, look=look: (torch.rand(7), look(self, batch))[1],
+        )
+    train(domain=toy, images=9, log_every=1, sample_every=1, run_dir="often")
+    train(domain=toy, images=9, log_every=9, sample_every=0, run_dir="never")
     assert same(weights("often"), weights("never"))
 
 
