@@ -44,7 +44,7 @@ def translate(
     config.at_least(1, batch_size=batch_size)
     record = runs.read(Path(run))
     names = _output_names(Path(content))
-    name = str(record["train"].get("method"))
+    name = record["train"]["method"]
 
     from gan_style import checkpoint, translation
 

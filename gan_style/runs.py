@@ -47,11 +47,14 @@ def read(run: Path) -> dict[str, Any]:
     path = run / "config.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        assert {"data", "train", "method"} <= record.keys()
+        assert all(isinstance(record[part], dict) for part in ("data", "train", "method"))
+        assert record["train"]["method"]
     except FileNotFoundError:
         raise CheckpointError(f"{run} is no run folder: it has no config.json") from None
-    except (OSError, ValueError, AssertionError, AttributeError) as error:
-        raise CheckpointError(f"{path} can't be read: {error or 'not a run config'}") from error
+    except (AssertionError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} can't be read: it isn't the config of a run") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} can't be read: {error}") from error
     return record
 
 

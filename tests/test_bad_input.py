@@ -225,7 +225,9 @@ def test_a_run_without_averages_says_so(train, gan_style, toy, refusal):
     assert "saved no averaged weights yet (was it trained with --ema 0?)" in line
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"data": 1}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"data": 1}', '{"data": {}, "train": {}, "method": {}}']
+)
 def test_a_broken_config_is_named(gan_style, toy, refusal, text):
     Path("run").mkdir()
     Path("run/config.json").write_text(text)
