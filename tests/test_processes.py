@@ -66,6 +66,9 @@ def test_train_py_runs_with_two_processes_and_resumes(toy, tmp_path):
     first = launch(2, ROOT / "train.py", *flags, "--images=8")
     assert "2 processes on cpu (1 thread each), fp32, 2 images an optimizer step" in first.stdout
     assert first.stdout.count("finished after 8 images") == 1
+    folder = tmp_path / "run" / "checkpoints" / "000000008"
+    states = [checkpoint.load_state(path)["cpu"] for path in sorted(folder.glob("process_*"))]
+    assert not torch.equal(*states)  # each process draws its own pools
     second = launch(2, ROOT / "train.py", *flags, "--images=12", "--resume=auto")
     assert "going on after 8 images" in second.stdout, second.stderr
     assert "finished after 12 images" in second.stdout
