@@ -130,12 +130,6 @@ def save_png(array: np.ndarray, path: Path) -> None:
         Image.fromarray(array).save(partial, format="PNG")
 
 
-def fit_width(array: np.ndarray, width: int) -> np.ndarray:
-    """uint8 (H, W, 3) resized to `width`, aspect ratio kept, bicubic."""
-    height = max(1, round(array.shape[0] * width / array.shape[1]))
-    return resize(array, (height, width))
-
-
 def resize(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """uint8 (H, W, 3) to `size` = (height, width): PIL's bicubic, which is antialiased."""
     if array.shape[:2] == size:
