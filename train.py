@@ -194,7 +194,7 @@ def find_images(data: DataConfig, train: TrainConfig, folder: Path | None, run: 
     if folder:
         return images.domain_from_folder(folder)
     if run:
-        return images.domain_from_lists(run.parent.parent.name, run)
+        return images.domain_from_lists(results_folder(data, train).parent.name, run)
     return images.domain_from_two_folders(
         Path(data.data_a), Path(data.data_b), data.test_share, train.seed
     )

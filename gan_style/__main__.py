@@ -100,7 +100,7 @@ def grid(
     common = [path for path, name in names.items() if all((f / name).is_file() for f in folders)]
     if not common:
         raise DataError(f"no image of --content {content} has a translation in {translated}")
-    chosen = [common[i * len(common) // count] for i in range(min(count, len(common)))]
+    chosen = images.spread(common, count)
     entries = [
         [images.to_array(images.load_image(p)) for p in (path, *(f / names[path] for f in folders))]
         for path in chosen

@@ -30,7 +30,15 @@ from tqdm import tqdm
 
 from gan_style.config import PARTS, DataConfig
 from gan_style.errors import DataError
-from gan_style.images import ImageError, list_images, load_image, resize, to_array, to_tensor
+from gan_style.images import (
+    ImageError,
+    list_images,
+    load_image,
+    resize,
+    spread,
+    to_array,
+    to_tensor,
+)
 from gan_style.method import Batch
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import asks the network otherwise
@@ -265,8 +273,7 @@ class DomainPair:
         )
 
     def _middle(self, files: Sequence[Path], count: int) -> Tensor:
-        chosen = [files[i * len(files) // count] for i in range(min(count, len(files)))]
-        arrays = [self.cache.read(path) for path in chosen]
+        arrays = [self.cache.read(path) for path in spread(files, count)]
         side = min(self.config.size, *(min(array.shape[:2]) for array in arrays))
         side = side // self.multiple * self.multiple
         return torch.stack([to_tensor(center_crop(array, side)) for array in arrays])

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from gan_style.errors import DataError
 from gan_style.files import atomic_file
 
+T = TypeVar("T")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -135,6 +137,12 @@ def resize(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if array.shape[:2] == size:
         return array
     return to_array(Image.fromarray(array).resize((size[1], size[0]), Image.Resampling.BICUBIC))
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """`count` different items at even distances, or all where there are no more."""
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 def grid(

@@ -150,6 +150,14 @@ def test_list_images_goes_deep_sorts_and_skips_hidden_names(tmp_path):
     assert found == ["b.JPG", "deep/a.png"]
 
 
+@pytest.mark.parametrize(
+    ("length", "count", "chosen"),
+    [(10, 5, [0, 2, 4, 6, 8]), (7, 3, [0, 2, 4]), (3, 8, [0, 1, 2]), (1, 4, [0]), (0, 4, [])],
+)
+def test_a_spread_has_no_item_twice(length, count, chosen):
+    assert images.spread(range(length), count) == chosen
+
+
 def test_grid_keeps_aspect_and_order():
     wide = np.full((10, 20, 3), 50, np.uint8)
     tall = np.full((20, 10, 3), 150, np.uint8)

@@ -306,7 +306,10 @@ def test_loose_folders_are_split_once_and_the_split_is_kept(train, toy):
     run = Path("results/trainA2trainB/cyclegan/0001")
     before = (run / "testA.txt").read_text()
     (toy / "trainA" / "new.png").write_bytes((toy / "testA").glob("*").__next__().read_bytes())
-    assert "4 A and 4 B to train" in train(images=2, resume="auto", **options)
+    assert "trainA2trainB: 4 A and 4 B to train" in train(images=2, resume="auto", **options)
+    # The name is the folders', wherever the run is.
+    train(images=1, run_dir="elsewhere", **options)
+    assert "on trainA2trainB: " in train(images=2, run_dir="elsewhere", resume="auto")
     assert (run / "testA.txt").read_text() == before
 
 
