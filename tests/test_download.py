@@ -26,6 +26,7 @@ import pytest
 from data_tools import archives, download, museum
 from data_tools.archives import ArchiveError
 from data_tools.download import Dataset
+from gan_style import downloads
 from gan_style.command import call
 from gan_style.errors import ConfigError, DataError, Interrupted, UserError
 
@@ -82,17 +83,26 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+@contextlib.contextmanager
+def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A host that answers until the end of the block."""
     monkeypatch.setenv("no_proxy", "*")
     with Server() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with serving(monkeypatch) as server:
         server.content = zip_bytes(IMAGES)
         publish(monkeypatch, url=server.url)
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def publish(monkeypatch: pytest.MonkeyPatch, **keys: Any) -> None:
@@ -255,13 +265,13 @@ def test_a_part_as_long_as_the_file_is_downloaded_again(server: Server, tmp_path
 
 
 def test_ctrl_c_keeps_what_came(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    class Impatient(download.tqdm):
+    class Impatient(downloads.tqdm):
         def update(self, n: float | None = 1) -> bool | None:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(download, "tqdm", Impatient)
-        patched.setattr(download, "CHUNK", 1000)
+        patched.setattr(downloads, "tqdm", Impatient)
+        patched.setattr(downloads, "CHUNK", 1000)
         with pytest.raises(Interrupted, match=r"toy\.zip\.part is kept") as caught:
             download.download("toy", tmp_path)
     assert caught.value.code == 130
@@ -276,7 +286,7 @@ def test_ctrl_c_before_the_first_byte_promises_nothing(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(download, "_request", interrupted)
+    monkeypatch.setattr(downloads, "_request", interrupted)
     with pytest.raises(KeyboardInterrupt):
         download.download("toy", tmp_path)
 

