@@ -10,9 +10,10 @@ from gan_style import command, config, methods, runs
 from gan_style.config import DataConfig, TrainConfig
 from gan_style.errors import CheckpointError, ConfigError, DataError, UserError
 
-HELP = """Train a method on two unpaired collections of images.
+HELP = """Train a method on unpaired collections of images.
 
 Reads   data/<domain>/{trainA,trainB,testA,testB}; a known domain is downloaded when it isn't there.
+        A method that reads one side only takes any folder of images as --domain too.
 Writes  results/<domain>/<method>/<number>: config.json, weights, checkpoints, TensorBoard events.
 
   python train.py                                        museum paintings that come by pip
@@ -23,6 +24,8 @@ Writes  results/<domain>/<method>/<number>: config.json, weights, checkpoints, T
 
 Precision, processes and machines are the launcher's: accelerate launch --help, docs/training.md.
 --config FILE reads options from a TOML file such as experiments/demo.toml; flags win over it.
+--preset NAME takes a set of options that the method has a name for; the file and flags win over it.
+--method NAME --help lists the options and presets of another method.
 """
 
 
@@ -30,10 +33,10 @@ def main() -> None:
     """Parse and check everything that can be checked at once; import what takes seconds after."""
     words, options = command.parse(sys.argv[1:])
     command.no_words(words)
-    if "help" in options:
-        print(f"{HELP}\n{command.training_help(TrainConfig.method)}")
-        return
     typed = command.with_file(options)
+    if "help" in options:
+        print(f"{HELP}\n{command.training_help(str(typed.get('method', TrainConfig.method)))}")
+        return
     if "domain" in options and "data_a" in options:
         raise ConfigError(
             f"--domain is {options['domain']!r}, --data_a is {options['data_a']!r}: give only one"
@@ -41,10 +44,10 @@ def main() -> None:
     run = None
     if "resume" in typed:
         run = find_run(typed)
-        old = runs.options(runs.read(run))
-        if typed.get("method", old["method"]) != old["method"]:
-            raise ConfigError(f"{run} is a run of {old['method']}, not of {typed['method']}")
-        typed = command.over(old, typed)
+        typed, preset = resumed_options(run, typed)
+    else:
+        preset = command.preset_name(typed)
+        typed = command.with_preset(typed, preset)
     parts = command.sections(typed)
     data: DataConfig = config.build(DataConfig, parts["data"])
     train: TrainConfig = config.build(TrainConfig, parts["train"])
@@ -55,10 +58,8 @@ def main() -> None:
         )
     if not run:
         runs.refuse_used(train.run_dir)
-    # Before anything is distributed: every process comes to the same answer, and a download may
-    # take longer than processes wait for each other.
     folder = None if data.data_a else find_domain(data)
-    start(data, train, parts["method"], folder, run)
+    start(data, train, parts["method"], preset, folder, run)
 
 
 def find_run(typed: dict[str, Any]) -> Path:
@@ -73,6 +74,25 @@ def find_run(typed: dict[str, Any]) -> Path:
     return runs.find(train.run_dir, results_folder(data, train))
 
 
+def resumed_options(run: Path, typed: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The options of a run with those that are typed over them, and the name of its preset.
+
+    The run's hold those of its preset, as it was then.
+    """
+    record = runs.read(run)
+    old, preset = runs.options(record), record.get("preset", "")
+    if typed.get("method", old["method"]) != old["method"]:
+        raise ConfigError(f"{run} is a run of {old['method']}, not of {typed['method']}")
+    newer = {key: value for key, value in typed.items() if key != "preset"}
+    if typed.get("preset", preset) != preset:
+        was = f"preset {preset!r}" if preset else "no preset"
+        raise ConfigError(
+            f"--preset is {typed['preset']!r}, but {run} was made with {was}: leave --preset out "
+            "to go on with it, or leave --resume out to start a new run"
+        )
+    return command.over(old, newer), preset
+
+
 def results_folder(data: DataConfig, train: TrainConfig) -> Path:
     """Where the numbered runs of a domain and method are."""
     names = [data.data_a, data.data_b] if data.data_a else [data.domain]
@@ -83,6 +103,7 @@ def start(
     data: DataConfig,
     train: TrainConfig,
     method_options: dict[str, Any],
+    preset: str,
     folder: Path | None,
     run: Path | None,
 ) -> None:
@@ -92,7 +113,8 @@ def start(
         data: which images.
         train: how long.
         method_options: of the method's own Config, as typed.
-        folder: of the domain; None for two loose folders.
+        preset: the name of the set of options that the others lie over; may be empty.
+        folder: of the domain, which is downloaded when it isn't there; None for two loose folders.
         run: one to go on with; None for a new one.
     """
     import torch
@@ -108,6 +130,14 @@ def start(
     if not issubclass(module.Method, TrainedMethod):
         raise ConfigError(f"{train.method} has nothing to train; use it with translate")
     method_config = config.build(module.Config, method_options)
+    set_seed(train.seed)  # the same weights in every process
+    method = module.Method(method_config)
+    check_size(data, method)
+    # Before anything is distributed: every process comes to the same answer, and a download may
+    # take longer than processes wait for each other.
+    method.ready()
+    if folder and not folder.is_dir():
+        folder = bring_domain(data)
 
     accelerator = Accelerator(
         log_with="tensorboard",
@@ -123,17 +153,14 @@ def start(
         torch.set_num_threads(train.threads or max(1, available_cores() // here))
     torch.backends.cudnn.benchmark = "crop" in data.preprocess
 
-    set_seed(train.seed)  # the same weights in every process ...
-    method = module.Method(method_config)
-    check_size(data, method)
-    set_seed(train.seed, device_specific=True)  # ... but not the same pools
+    set_seed(train.seed, device_specific=True)  # not the same pools in every process
 
     launch = {
         "processes": accelerator.num_processes,
         "precision": accelerator.mixed_precision.replace("no", "fp32"),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
-    record = runs.describe(asdict(data), asdict(train), asdict(method_config), launch)
+    record = runs.describe(asdict(data), asdict(train), asdict(method_config), launch, preset)
     last = None
     if run:
         saved = checkpoint.checkpoints(run)
@@ -143,15 +170,17 @@ def start(
         old = runs.read(run)
         runs.check_same(run, old, record)
         record = runs.resumed(record, old)
-    domain = find_images(data, train, folder, run)
-    pair = DomainPair(domain, data, train.seed, method.multiple, method.smallest, main)
+    domain = find_images(data, train, method.sides, folder, run)
+    pair = DomainPair(
+        domain, data, train.seed, method.multiple, method.smallest, main, method.sides
+    )
     run = run or create_run(data, train, accelerator)
     trainer = Trainer(method, pair, train, run, record, accelerator)
     if last:
         trainer.resume(last)
     if main:
         runs.write(run, record)
-        if data.data_a and not last:
+        if domain.split and not last:
             domain.write(run)
         announce(trainer, launch, torch.get_num_threads())
     accelerator.project_configuration.logging_dir = str(run)
@@ -174,7 +203,7 @@ def available_cores() -> int:
 
 
 def find_domain(data: DataConfig) -> Path:
-    """The folder of --domain; a known one is downloaded when it isn't there."""
+    """The folder of --domain, or where a known one is going to be."""
     for folder in (Path(data.data_root) / data.domain, Path(data.domain)):
         if folder.is_dir():
             return folder
@@ -182,19 +211,30 @@ def find_domain(data: DataConfig) -> Path:
     from data_tools import download
 
     if data.domain in download.known():
-        return download.download(data.domain, Path(data.data_root))
+        return Path(data.data_root) / data.domain
     known = config.did_you_mean(data.domain, download.known())
     raise DataError(f"--domain is {data.domain!r}, which is no folder and no known name: {known}")
 
 
-def find_images(data: DataConfig, train: TrainConfig, folder: Path | None, run: Path | None):  # type: ignore[no-untyped-def]
+def bring_domain(data: DataConfig) -> Path:
+    """The folder of a known domain, brought here."""
+    from data_tools import download
+
+    return download.download(data.domain, Path(data.data_root))
+
+
+def find_images(  # type: ignore[no-untyped-def]
+    data: DataConfig, train: TrainConfig, sides, folder: Path | None, run: Path | None
+):
     """The domain's files; a split of loose folders is made once and kept with the run."""
     from gan_style import data as images
 
-    if folder:
-        return images.domain_from_folder(folder)
-    if run:
+    if run and (not folder or (run / "trainA.txt").exists()):
         return images.domain_from_lists(results_folder(data, train).parent.name, run)
+    if folder and len(sides) == 1 and images.is_loose(folder):
+        return images.domain_from_one_folder(folder, sides[0], data.test_share, train.seed)
+    if folder:
+        return images.domain_from_folder(folder, sides)
     return images.domain_from_two_folders(
         Path(data.data_a), Path(data.data_b), data.test_share, train.seed
     )
@@ -231,19 +271,20 @@ def check_size(data: DataConfig, method) -> None:  # type: ignore[no-untyped-def
 
 def announce(trainer, launch: dict[str, Any], threads: int) -> None:  # type: ignore[no-untyped-def]
     """Say what really runs: launchers may start other than what was asked for."""
-    domain, config = trainer.data.domain, trainer.config
+    pair, domain, config = trainer.data, trainer.data.domain, trainer.config
+    training = " and ".join(f"{len(domain.train(s))} {s.upper()}" for s in pair.sides)
+    testing = " and ".join(str(len(domain.test(s))) for s in pair.sides)
     images = config.batch_size * config.gradient_accumulation_steps * launch["processes"]
     place = launch["device"] + (
         f" ({threads} thread{'s' * (threads > 1)} each)" if launch["device"] == "cpu" else ""
     )
     lines = [
-        f"{config.method} on {domain.name}: {len(domain.trainA)} A and {len(domain.trainB)} B to "
-        f"train, {len(domain.testA)} and {len(domain.testB)} to test",
+        f"{config.method} on {domain.name}: {training} to train, {testing} to test",
         f"{launch['processes']} process{'es' * (launch['processes'] > 1)} on {place}, "
         f"{launch['precision']}, {images} image{'s' * (images > 1)} an optimizer step",
         f"run folder: {trainer.run}   curves and samples: tensorboard --logdir {trainer.run}",
     ]
-    if skipped := trainer.data.skipped:
+    if skipped := pair.skipped:
         lines.append(f"bad images left out: {len(skipped)} ({'; '.join(skipped)})")
     if trainer.progress.images:
         lines.append(f"going on after {trainer.progress.images} images")

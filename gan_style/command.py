@@ -24,7 +24,7 @@ from gan_style.errors import ConfigError, UserError
 
 
 def parse(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Words and options as typed; --help and -h are the option "help" and hide all others.
+    """Words and options as typed; --help and -h are the option "help", and no word counts.
 
     --flag is 'True', --noflag and --no-flag are 'False', dashes become underscores.
     """
@@ -37,7 +37,8 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         options.update(named)
 
     if {"-h", "--help"} & set(arguments):
-        return [], {"help": "True"}
+        _, others = parse([each for each in arguments if each not in ("-h", "--help")])
+        return [], others | {"help": "True"}
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # Fire's usage is of `collect`
             # The separator keeps Fire from reading a lone "-" as the start of another command.
@@ -74,14 +75,20 @@ def call(
 ) -> int | None:
     """Call a command: words for its positional-only parameters, options for the others.
 
-    Both are converted by the annotations.
+    Both are converted by the annotations. A command with `**others` gets options that it doesn't
+    name as they are.
     """
-    known = inspect.signature(function, eval_str=True).parameters
+    known = dict(inspect.signature(function, eval_str=True).parameters)
+    rest = [name for name, each in known.items() if each.kind is each.VAR_KEYWORD]
+    others = {key: options[key] for key in options if rest and key not in known}
+    options = {key: value for key, value in options.items() if key not in others}
+    for name in rest:
+        del known[name]
     positional = [name for name, each in known.items() if each.kind is each.POSITIONAL_ONLY]
     for key in options:
         if key not in known or key in positional:
-            others = [name for name in known if name not in positional]
-            raise ConfigError(f"unknown option --{key}: {did_you_mean(key, others, '--')}")
+            named = [name for name in known if name not in positional]
+            raise ConfigError(f"unknown option --{key}: {did_you_mean(key, named, '--')}")
     no_words(words[len(positional) :])
     given = dict(zip(positional, words, strict=False)) | options
     for name, parameter in known.items():
@@ -90,7 +97,7 @@ def call(
             raise ConfigError(f"{shown} is missing: see --help")
     values = {key: convert(key, value, known[key].annotation) for key, value in given.items()}
     ordered = [values.pop(name) for name in positional if name in values]
-    return function(*ordered, **values)
+    return function(*ordered, **values, **others)
 
 
 def only(program: str, function: Callable[..., int | None], text: Callable[[], str]) -> None:
@@ -120,8 +127,32 @@ def over(options: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key not in replaced} | newer
 
 
+def preset_name(options: dict[str, Any]) -> str:
+    """The preset that options name, or else their method's first; empty where it has none.
+
+    Raises:
+        ConfigError: a name that the method doesn't know.
+    """
+    method = str(options.get("method", TrainConfig.method))
+    known = config.presets(methods.source(method))
+    name = convert("preset", options.get("preset", ""), str) or next(iter(known), "")
+    if name and not known:
+        raise ConfigError(f"--preset is {name!r}, but {method} has no presets: leave it out")
+    if name not in known and known:
+        raise ConfigError(f"--preset is {name!r}: {did_you_mean(name, known)}")
+    return name
+
+
+def with_preset(options: dict[str, Any], name: str) -> dict[str, Any]:
+    """Options over those of a preset of their method; an empty name is its first, if it has any."""
+    source = methods.source(str(options.get("method", TrainConfig.method)))
+    name = preset_name(options | {"preset": name})
+    beneath = config.presets(source)[name] if name else {}
+    return over(beneath, {key: value for key, value in options.items() if key != "preset"})
+
+
 def sections(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Options sorted into data, train and method; unknown ones are refused.
+    """Options sorted into data, train, method and preset (its name); unknown ones are refused.
 
     The method's options are read from its source, so this needs no torch.
     """
@@ -132,16 +163,18 @@ def sections(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "data": [field.name for field in fields(DataConfig)],
             "train": [field.name for field in fields(TrainConfig)],
             "method": [field.name for field in config.describe(source)],
+            "preset": ["preset"],
         },
     )
 
 
 def training_help(method: str) -> str:
     """Every option of a training, by section."""
-    here = Path(config.__file__)
+    here, source = Path(config.__file__), methods.source(method)
+    presets = config.presets_line(source)
     parts = {
         "Data": config.describe(here, "DataConfig"),
         "Training": config.describe(here, "TrainConfig"),
-        f"Method {method}": config.describe(methods.source(method)),
+        f"Method {method}" + f"; {presets}" * bool(presets): config.describe(source),
     }
     return "\n\n".join(f"{title}\n{config.help_text(part)}" for title, part in parts.items())

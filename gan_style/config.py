@@ -20,6 +20,7 @@ from PIL import ImageColor
 
 from gan_style.errors import ConfigError
 
+ROOT = Path(__file__).parents[1]  # what `gan_style.` is imported from
 PARTS = ("trainA", "trainB", "testA", "testB")  # the folders of a domain
 BUDGETS = ("epochs", "images", "minutes")  # of a training; it has one of them
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
@@ -29,10 +30,10 @@ Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_
 class DataConfig:
     """Which images, and how they are cut."""
 
-    domain: str = "oldmaster2modern"  # a known name, or a folder with {train,test}{A,B}
+    domain: str = "oldmaster2modern"  # a known name, or a folder: docs/data.md
     data_a: str = ""  # instead of a domain: a loose folder of A ...
     data_b: str = ""  # ... and one of B; a test part is split off and listed in <run>/testA.txt
-    test_share: float = 0.1  # of data_a and data_b that is kept for testing
+    test_share: float = 0.1  # of a loose folder that is kept for testing
     data_root: str = "data"  # where known domains are and are downloaded to
     preprocess: Preprocess = "resize_and_crop"  # how an image becomes a crop
     size: int = 256  # side of the square crop in pixels
@@ -74,7 +75,7 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How long, how fast, what is kept. An image is one pair: an a and a b."""
+    """How long, how fast, what is kept. An image is one pair: an a and a b (or the side read)."""
 
     method: str = "cyclegan"  # see: python -m gan_style methods
     # Not "run": torchrun would take --run for one of its own options.
@@ -83,7 +84,7 @@ class TrainConfig:
     epochs: int | None = None  # budget in epochs, as many images as the larger domain has; else 200
     images: int | None = None  # budget in images instead of epochs
     minutes: float | None = None  # budget in minutes instead of epochs
-    schedule: Literal["linear", "reference", "constant"] = "linear"  # of the learning rates
+    schedule: Literal["linear", "reference", "constant", "inverse"] = "linear"  # of the rates
     decay: float = 0.5  # last share of the budget, over which the rates fall to 0
     batch_size: int = 1  # images a step and process
     gradient_accumulation_steps: int = 1  # steps a process gathers before the weights move
@@ -209,10 +210,10 @@ def convert(key: str, value: Any, hint: Any) -> Any:
         (hint,) = (option for option in get_args(hint) if option is not type(None))
         kind = get_origin(hint)
     if kind is Literal:
-        if value not in get_args(hint):
-            known = did_you_mean(str(value), map(str, get_args(hint)))
-            raise ConfigError(f"--{key} is {value!r}: {known}")
-        return value
+        choices = {str(choice): choice for choice in get_args(hint)}
+        if str(value) not in choices:
+            raise ConfigError(f"--{key} is {value!r}: {did_you_mean(str(value), choices)}")
+        return choices[str(value)]
     if hint is str and value in ("True", "False"):  # --key alone and --nokey, as Fire reads them
         raise ConfigError(f"--{key} needs a value: see --help")
     if isinstance(value, str) and hint is not str:
@@ -248,16 +249,15 @@ class Field:
     type: str
     default: str
     comment: str
+    choices: tuple[str, ...] = ()
 
 
 def describe(source: Path, name: str = "Config") -> list[Field]:
     """The fields of a dataclass in a Python file, with their comments, without importing it."""
-    text = source.read_text(encoding="utf-8")
-    lines = text.splitlines()
+    lines = source.read_text(encoding="utf-8").splitlines()
+    module = _read(source)
     (body,) = (
-        node.body
-        for node in ast.parse(text).body
-        if isinstance(node, ast.ClassDef) and node.name == name
+        node.body for node in module.body if isinstance(node, ast.ClassDef) and node.name == name
     )
     return [
         Field(
@@ -265,21 +265,71 @@ def describe(source: Path, name: str = "Config") -> list[Field]:
             type=ast.unparse(node.annotation),
             default=ast.unparse(node.value) if node.value else "",
             comment=lines[(node.end_lineno or 1) - 1][node.end_col_offset :].strip().lstrip("# "),
+            choices=_choices(node.annotation, module),
         )
         for node in body
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     ]
 
 
+def presets(source: Path) -> dict[str, dict[str, Any]]:
+    """The named sets of options in a method's file, the default one first; {} where it has none."""
+    value = _assigned("PRESETS", _read(source))
+    return ast.literal_eval(value) if value else {}
+
+
+def presets_line(source: Path) -> str:
+    """One line of help, `presets: paper (default), fast`; empty where a method has none."""
+    first, *others = presets(source) or [""]
+    return "presets: " + ", ".join([f"{first} (default)", *others]) if first else ""
+
+
+def _read(source: Path) -> ast.Module:
+    return ast.parse(source.read_text(encoding="utf-8"))
+
+
+def _assigned(name: str, module: ast.Module) -> ast.expr | None:
+    """What a module's top level assigns to a name."""
+    for node in module.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name) and target.id == name:
+                return node.value
+    return None
+
+
+def _imported(name: str, module: ast.Module) -> tuple[str, Path] | None:
+    """The file of ours that a module imports a name from, and what the name is there."""
+    for node in module.body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            path = ROOT.joinpath(*node.module.split(".")).with_suffix(".py")
+            for each in node.names:
+                if name == (each.asname or each.name) and path.is_file():
+                    return each.name, path
+    return None
+
+
+def _choices(annotation: ast.expr, module: ast.Module) -> tuple[str, ...]:
+    """What a Literal allows, also by an alias of this file or of one that it imports from."""
+    match annotation:
+        case ast.BinOp(left=left, right=right):  # Literal[...] | None
+            return _choices(left, module) + _choices(right, module)
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=chosen):
+            values = chosen.elts if isinstance(chosen, ast.Tuple) else [chosen]
+            return tuple(str(each.value) for each in values if isinstance(each, ast.Constant))
+        case ast.Name(id=name):
+            if alias := _assigned(name, module):
+                return _choices(alias, module)
+            if found := _imported(name, module):
+                return _choices(ast.Name(found[0]), _read(found[1]))
+    return ()
+
+
 def help_text(fields: Iterable[Field]) -> str:
     """Fields as aligned help lines: option, default, what it is, its choices."""
     rows = []
     for field in fields:
-        choices = ""
-        if field.type.startswith("Literal"):
-            choices = " [" + ", ".join(ast.literal_eval(field.type[len("Literal") :])) + "]"
-        elif field.type == "Preprocess":
-            choices = " [" + ", ".join(get_args(Preprocess)) + "]"
+        choices = f" [{', '.join(field.choices)}]" if field.choices else ""
         rows.append((f"--{field.name}={field.default}", field.comment + choices))
     width = max(len(left) for left, _ in rows)
     return "\n".join(f"  {left:<{min(width, 34)}}  {right}" for left, right in rows)

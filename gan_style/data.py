@@ -1,10 +1,10 @@
-"""Two unpaired collections as an endless, seeded stream of crops.
+"""Unpaired collections, two or one of them, as an endless, seeded stream of crops.
 
 Sampling and cropping follow `data/unaligned_dataset.py` and `data/base_dataset.py` of the CycleGAN
 reference: A in a new order every epoch, B drawn independently of A, an epoch as long as the larger
-collection. Item k of the stream depends on the seed and k alone, never on how many processes,
-threads or restarts there were; so its position is one number, and N processes of batch 1 see
-together what one process of batch N sees.
+collection. One collection alone comes in a new order every epoch. Item k of the stream depends on
+the seed and k alone, never on how many processes, threads or restarts there were; so its position
+is one number, and N processes of batch 1 see together what one process of batch N sees.
 
 Differences: images are resized once by PIL's bicubic, which is the reference's and antialiased
 (OpenCV's, which albumentations has, is neither), and kept; crops and flips are albumentations'.
@@ -21,7 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -39,10 +39,12 @@ from gan_style.images import (
     to_array,
     to_tensor,
 )
-from gan_style.method import Batch
+from gan_style.method import Batch, Side
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import asks the network otherwise
 import albumentations as A
+
+SIDES: tuple[Side, ...] = get_args(Side)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,15 @@ class Domain:
     trainB: tuple[Path, ...]
     testA: tuple[Path, ...]
     testB: tuple[Path, ...]
+    split: bool = False  # into train and test by us: `write` keeps it with the run
+
+    def train(self, side: Side) -> tuple[Path, ...]:
+        """The training images of a side."""
+        return self.trainA if side == "a" else self.trainB
+
+    def test(self, side: Side) -> tuple[Path, ...]:
+        """The test images of a side."""
+        return self.testA if side == "a" else self.testB
 
     def write(self, folder: Path) -> None:
         """Write `<folder>/trainA.txt` and so on: a path a line."""
@@ -62,15 +73,22 @@ class Domain:
             (folder / f"{part}.txt").write_bytes(os.fsencode(lines))
 
 
-def domain_from_folder(folder: Path) -> Domain:
-    """The domain that lies in `folder`/{trainA,trainB,testA,testB}."""
-    for part in ("trainA", "trainB"):
+def is_loose(folder: Path) -> bool:
+    """Whether a folder is no domain, so that it may be one collection."""
+    return not any((folder / part).is_dir() for part in ("trainA", "trainB"))
+
+
+def domain_from_folder(folder: Path, sides: Sequence[Side] = SIDES) -> Domain:
+    """The domain that lies in `folder`/{trainA,trainB,testA,testB}, of which `sides` are needed."""
+    for part in (f"train{side.upper()}" for side in sides):
         if not (folder / part).is_dir():
+            loose = "two loose folders are given as --data_a DIR --data_b DIR"
+            if len(sides) == 1:
+                loose = "one of images alone is given as --domain DIR"
             raise DataError(
-                f"{folder} has no folder {part}: a domain has {', '.join(PARTS)}; "
-                "two loose folders are given as --data_a DIR --data_b DIR"
+                f"{folder} has no folder {part}: a domain has {', '.join(PARTS)}; {loose}"
             )
-    files = {
+    files: dict[str, Any] = {
         part: tuple(list_images(folder / part)) if (folder / part).is_dir() else ()
         for part in PARTS
     }
@@ -79,7 +97,8 @@ def domain_from_folder(folder: Path) -> Domain:
 
 def domain_from_lists(name: str, folder: Path) -> Domain:
     """The domain that `Domain.write` wrote down."""
-    return Domain(name=name, **{part: read_list(folder / f"{part}.txt") for part in PARTS})
+    files = {part: read_list(folder / f"{part}.txt") for part in PARTS}
+    return Domain(name=name, split=True, **files)
 
 
 def read_list(path: Path) -> tuple[Path, ...]:
@@ -93,14 +112,30 @@ def read_list(path: Path) -> tuple[Path, ...]:
 
 def domain_from_two_folders(folder_a: Path, folder_b: Path, test_share: float, seed: int) -> Domain:
     """A seeded split of two loose folders: at least one test image a side, the rest to train."""
-    parts = {}
-    for side, folder in (("A", folder_a), ("B", folder_b)):
-        files = list_images(folder)
-        random.Random(f"{seed} {side}").shuffle(files)
-        test = max(1, round(test_share * len(files))) if len(files) > 2 else 0
-        parts[f"test{side}"] = tuple(sorted(files[:test]))
-        parts[f"train{side}"] = tuple(sorted(files[test:]))
-    return Domain(name=f"{folder_a.absolute().name}2{folder_b.absolute().name}", **parts)
+    parts = _split(folder_a, "a", test_share, seed) | _split(folder_b, "b", test_share, seed)
+    name = f"{folder_a.absolute().name}2{folder_b.absolute().name}"
+    return Domain(name=name, split=True, **parts)
+
+
+def domain_from_one_folder(folder: Path, side: Side, test_share: float, seed: int) -> Domain:
+    """A seeded split of one loose folder, as of two; the other side is empty."""
+    empty: dict[str, tuple[Path, ...]] = dict.fromkeys(PARTS, ())
+    parts = empty | _split(folder, side, test_share, seed)
+    if not any(parts.values()):
+        raise DataError(
+            f"{folder} has no folder train{side.upper()} and no images: give a folder of images"
+        )
+    return Domain(name=folder.absolute().name, split=True, **parts)
+
+
+def _split(folder: Path, side: Side, test_share: float, seed: int) -> dict[str, tuple[Path, ...]]:
+    files = list_images(folder)
+    random.Random(f"{seed} {side.upper()}").shuffle(files)
+    test = max(1, round(test_share * len(files))) if len(files) > 2 else 0
+    return {
+        f"test{side.upper()}": tuple(sorted(files[:test])),
+        f"train{side.upper()}": tuple(sorted(files[test:])),
+    }
 
 
 class ImageCache:
@@ -140,6 +175,7 @@ class DomainPair:
         multiple: sides that the networks take are multiples of this ...
         smallest: ... and at least this.
         progress: show a bar while the images are read for the first time.
+        sides: the collections that are read; the other one is never looked at.
 
     Raises:
         DataError: fewer than two images a side, files that can't be read, images too small.
@@ -153,8 +189,10 @@ class DomainPair:
         multiple: int = 1,
         smallest: int = 1,
         progress: bool = False,
+        sides: Sequence[Side] = SIDES,
     ) -> None:
         self.config, self.seed = config, seed
+        self.sides = tuple(side for side in SIDES if side in sides)
         self.multiple, self.smallest = multiple, smallest
         self.cache = ImageCache(
             lambda array: _scale(array, config, multiple), config.background, config.cache_gb * 1e9
@@ -165,18 +203,20 @@ class DomainPair:
 
     def __len__(self) -> int:
         """Images an epoch: as many as the larger collection has."""
-        return max(len(self.domain.trainA), len(self.domain.trainB))
+        return max(len(self.domain.train(side)) for side in self.sides)
 
     def _checked(self, domain: Domain, progress: bool) -> Domain:
         """Read every file once, before training, and fill the cache with it."""
-        for part in ("trainA", "trainB"):
+        letters = [side.upper() for side in self.sides]
+        parts = [f"{use}{letter}" for use in ("train", "test") for letter in letters]
+        for part in parts[: len(letters)]:
             count = len(getattr(domain, part))
             if count < 2:
                 raise DataError(
                     f"{domain.name}: {count or 'no'} image{'s' * (count != 1)} in {part}, "
                     "but a collection needs at least 2"
                 )
-        files = [path for part in PARTS for path in getattr(domain, part)]
+        files = [path for part in parts for path in getattr(domain, part)]
         with ThreadPoolExecutor(self.config.workers) as pool:
             results = tqdm(
                 pool.map(self._problem, files),
@@ -196,9 +236,9 @@ class DomainPair:
             )
         good: dict[str, Any] = {
             part: tuple(path for path in getattr(domain, part) if path not in problems)
-            for part in PARTS
+            for part in parts
         }
-        for part in ("trainA", "trainB"):
+        for part in parts[: len(letters)]:
             if len(good[part]) < 2:
                 raise DataError(
                     f"{domain.name}: {len(good[part])} images in {part} can be used, "
@@ -218,23 +258,24 @@ class DomainPair:
             return f"{path}: {width}x{height} pixels, but these networks need {self.smallest}"
         return ""
 
-    def item(self, position: int) -> tuple[Tensor, Tensor]:
-        """Item `position` of the stream: float32 (3, H, W) in [0, 1] of A and of B."""
+    def item(self, position: int) -> tuple[Tensor, ...]:
+        """Item `position` of the stream: float32 (3, H, W) in [0, 1] of each of `sides`."""
         epoch, index = divmod(position, len(self))
-        order, partners = _epoch(self.seed, epoch, len(self), len(self.domain.trainB))
-        a = int(order[index])
-        b = a if self.config.serial_b else int(partners[index])
-        files_a, files_b = self.domain.trainA, self.domain.trainB
-        return (
-            self._crop(files_a[a % len(files_a)], position, side=0),
-            self._crop(files_b[b % len(files_b)], position, side=1),
+        files = [self.domain.train(side) for side in self.sides]
+        order, partners = _epoch(self.seed, epoch, len(self), len(files[-1]))
+        first = int(order[index])
+        second = first if self.config.serial_b else int(partners[index])
+        return tuple(
+            self._crop(paths[number % len(paths)], position, side)
+            for side, paths, number in zip(self.sides, files, (first, second), strict=False)
         )
 
-    def _crop(self, path: Path, position: int, side: int) -> Tensor:
+    def _crop(self, path: Path, position: int, side: Side) -> Tensor:
         pipeline = getattr(self.local, "pipeline", None)
         if pipeline is None:
             pipeline = self.local.pipeline = _pipeline(self.config)
-        seed = np.random.SeedSequence((self.seed, position, side)).generate_state(1)[0]
+        number = SIDES.index(side)
+        seed = np.random.SeedSequence((self.seed, position, number)).generate_state(1)[0]
         pipeline.set_random_seed(int(seed))
         return to_tensor(pipeline(image=self.cache.read(path))["image"])
 
@@ -246,8 +287,10 @@ class DomainPair:
         def make(position: int) -> Batch:
             first = position + process * batch_size
             items = [self.item(first + i) for i in range(batch_size)]
-            a, b = zip(*items, strict=True)
-            return Batch(a=torch.stack(a), b=torch.stack(b))
+            batch = Batch()
+            for side, images in zip(self.sides, zip(*items, strict=True), strict=True):
+                batch[side] = torch.stack(images)
+            return batch
 
         step = batch_size * processes
         pool = ThreadPoolExecutor(self.config.workers, thread_name_prefix="loader")
@@ -267,10 +310,10 @@ class DomainPair:
         Scaled like all others and cropped in the middle to `size`, or to the largest square that
         all of them hold.
         """
-        return Batch(
-            a=self._middle(self.domain.testA or self.domain.trainA, count),
-            b=self._middle(self.domain.testB or self.domain.trainB, count),
-        )
+        batch = Batch()
+        for side in self.sides:
+            batch[side] = self._middle(self.domain.test(side) or self.domain.train(side), count)
+        return batch
 
     def _middle(self, files: Sequence[Path], count: int) -> Tensor:
         arrays = [self.cache.read(path) for path in spread(files, count)]
@@ -287,7 +330,7 @@ def center_crop(array: np.ndarray, side: int) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _epoch(seed: int, epoch: int, length: int, count_b: int) -> tuple[Tensor, Tensor]:
-    """The order of A and the partners from B, drawn anew for every epoch."""
+    """The order of the first side and its partners from B, drawn anew for every epoch."""
     generator = torch.Generator()
     generator.manual_seed(int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]))
     order = torch.randperm(length, generator=generator)

@@ -29,7 +29,7 @@ def free(device: torch.device) -> float:
             continue
         # Not minus the container's usage, which counts files that can be dropped at any time.
         available = min(available, float(limit - psutil.Process().memory_info().rss))
-    return available
+    return max(0.0, available)
 
 
 @contextmanager

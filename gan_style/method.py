@@ -1,16 +1,20 @@
 """The contract between methods and everything that runs them."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import ClassVar, Literal, TypedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
 
+from gan_style.errors import ConfigError
 
-class Batch(TypedDict):
-    """What a training step gets: unpaired images (N, 3, H, W), RGB in [0, 1]."""
+Side = Literal["a", "b"]
+
+
+class Batch(TypedDict, total=False):
+    """Unpaired images (N, 3, H, W), RGB in [0, 1], of the sides that the method reads."""
 
     a: Tensor
     b: Tensor
@@ -27,15 +31,119 @@ class Paper:
     style: Literal["collection", "fixed", "indexed", "image"]  # where the style comes from
 
 
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """One style image among several, and where it applies.
+
+    Args:
+        image: (1 or N, 3, H, W), RGB in [0, 1].
+        weight: relative to the other styles.
+        content_mask: (1 or N, 1, H, W) in [0, 1], of the content's size: where this style goes;
+            None is everywhere.
+        style_mask: (1 or N, 1, H, W) in [0, 1], of the style's size: which part of it counts.
+    """
+
+    image: Tensor
+    weight: float = 1.0
+    content_mask: Tensor | None = None
+    style_mask: Tensor | None = None
+
+
+Styles = Tensor | Sequence[Style] | None  # a tensor is one style that goes everywhere
+
+
+def styles_of(style: Styles) -> list[Style]:
+    """The styles as a list, with weights that sum to 1.
+
+    Raises:
+        ConfigError: no style, or weights that can't be shared out.
+    """
+    if style is None:
+        raise ConfigError("this method takes its style from an image: give one as --style")
+    styles = [Style(image=style)] if isinstance(style, Tensor) else list(style)
+    total = sum(each.weight for each in styles)
+    if not styles or total <= 0 or any(each.weight < 0 for each in styles):
+        raise ConfigError(
+            f"--style_weights are {[each.weight for each in styles]}, but must be at least 0 and "
+            "not all 0"
+        )
+    masked = [each.content_mask is not None for each in styles]
+    if any(masked) and not all(masked):
+        raise ConfigError("either every style has a mask in the content or none has")
+    return [replace(each, weight=each.weight / total) for each in styles]
+
+
 class Method(nn.Module):
     """Turns content images into the target style."""
 
     multiple: int = 1  # heights and widths that the networks take are multiples of this ...
     smallest: int = 1  # ... and at least this, in training and in translate
+    bytes_per_pixel: float = 0.0  # of a content, at the peak of translate in fp32; 0 is unknown
+    longest_side: int | None = None  # that larger contents are scaled to unless --side is given
 
     @abstractmethod
-    def translate(self, content: Tensor, style: Tensor | None = None) -> Tensor:
-        """Images (N, 3, H, W), RGB in [0, 1] -> the same."""
+    def translate(self, content: Tensor, style: Styles = None) -> Tensor:
+        """Images (N, 3, H, W), RGB in [0, 1] -> the same.
+
+        Raises:
+            ConfigError: the style comes from an image (`PAPER.style`) and there is none.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Where an optimisation of pixels is after one iteration."""
+
+    image: Tensor  # (1, 3, h, w) of the current scale
+    done: int  # iterations over all scales
+    total: int
+    terms: dict[str, float]  # weighted losses
+    state: dict[
+        str, Any
+    ]  # what `optimise` needs to go on from here, as checkpoint.save_state takes
+    note: str = ""  # something the user should know
+
+
+class OptimisedMethod(Method):
+    """A method that makes every image by an optimisation of its pixels."""
+
+    @abstractmethod
+    def optimise(
+        self, content: Tensor, style: Styles, state: dict[str, Any] | None = None
+    ) -> Iterator[Step]:
+        """Yield after every iteration on one content (1, 3, H, W); the last image is the result.
+
+        Args:
+            content: RGB in [0, 1].
+            style: as for `translate`.
+            state: of an earlier step with the same images, to go on from.
+        """
+
+    def translate(self, content: Tensor, style: Styles = None) -> Tensor:
+        """Images (N, 3, H, W), RGB in [0, 1] -> the same, one after the other."""
+        images = []
+        for index in range(len(content)):
+            for step in self.optimise(content[index : index + 1], _of_one(style, index)):
+                image = step.image
+            images.append(image)
+        return torch.cat(images).clamp(0, 1)
+
+
+def _of_one(style: Styles, index: int) -> list[Style]:
+    """The styles of one content of a batch."""
+
+    def pick(tensor: Tensor | None) -> Tensor | None:
+        return tensor if tensor is None or len(tensor) == 1 else tensor[index : index + 1]
+
+    return [
+        Style(
+            image=each.image if len(each.image) == 1 else each.image[index : index + 1],
+            weight=each.weight,
+            content_mask=pick(each.content_mask),
+            style_mask=pick(each.style_mask),
+        )
+        for each in styles_of(style)
+    ]
 
 
 class TrainedMethod(Method):
@@ -48,6 +156,18 @@ class TrainedMethod(Method):
 
     players: ClassVar[dict[str, tuple[str, ...]]]
     averaged: ClassVar[tuple[str, ...]]
+    pretrained: ClassVar[dict[str, str]] = {}  # network -> the published weights that fill it
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """The collections that training reads: the keys of its batches."""
+        return ("a", "b")
+
+    def ready(self) -> None:  # most methods have nothing to do
+        """Fetch and read what training needs, so that what is missing is known before it starts.
+
+        Without it the first step does the same.
+        """
 
     @property
     @abstractmethod

@@ -17,10 +17,15 @@ LIBRARIES = ("torch", "torchvision", "accelerate", "albumentations", "pillow", "
 
 
 def describe(
-    data: Mapping[str, Any], train: Mapping[str, Any], method: Mapping[str, Any], launch: Mapping
+    data: Mapping[str, Any],
+    train: Mapping[str, Any],
+    method: Mapping[str, Any],
+    launch: Mapping[str, Any],
+    preset: str = "",
 ) -> dict[str, Any]:
-    """The content of config.json."""
+    """The content of config.json; the options hold those of the preset, whose name is a note."""
     return {
+        **({"preset": preset} if preset else {}),
         "data": dict(data),
         "train": dict(train),
         "method": dict(method),

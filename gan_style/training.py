@@ -1,16 +1,15 @@
 """The one training loop: any TrainedMethod, on as many processes as accelerate started.
 
-Progress is counted in images (pairs of an a and a b) over all processes. Every curve and grid is
-due when that count passes a multiple of its interval, so batch sizes that don't divide the interval
-miss nothing.
+Progress is counted in images (pairs of an a and a b, where both are read) over all processes. Every
+curve and grid is due when that count passes a multiple of its interval, so batch sizes that don't
+divide the interval miss nothing.
 """
 
 import resource
 import shutil
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,9 +28,14 @@ from gan_style.errors import CheckpointError, Interrupted, TrainingError
 from gan_style.files import sync, sync_files
 from gan_style.images import from_tensor, grid
 from gan_style.method import Batch, TrainedMethod
+from gan_style.signals import postponed
+
+INVERSE_DECAY = 5e-5  # a step: `--lr_decay` of pytorch-AdaIN
 
 
-def learning_rate_factor(config: TrainConfig, images: int, seconds: float, epoch: int) -> float:
+def learning_rate_factor(
+    config: TrainConfig, images: int, seconds: float, epoch: int, steps: int = 0
+) -> float:
     """What the initial learning rates are multiplied by after `images` images and `seconds`.
 
     - linear: 1, then straight to 0 over the last `decay` of the budget. In the first step of epoch
@@ -39,6 +43,8 @@ def learning_rate_factor(config: TrainConfig, images: int, seconds: float, epoch
     - reference: 1 - max(0, e + 1 - n) / (n_decay + 1) throughout epoch e = 1, 2, ..., as the
       PyTorch reference since 2020 (models/networks.py with the scheduler stepped at the start of
       an epoch, train.py); 0 in the last epoch.
+    - inverse: 1 / (1 + 5e-5 * steps), whatever the budget, as naoto0804/pytorch-AdaIN (train.py,
+      adjust_learning_rate): 1 in the first step, 1/2 after 20,000 steps.
     - constant: 1.
 
     Args:
@@ -46,7 +52,10 @@ def learning_rate_factor(config: TrainConfig, images: int, seconds: float, epoch
         images: seen before this step.
         seconds: trained before this step.
         epoch: images in one epoch.
+        steps: of the optimizers before this one; only `inverse` reads them.
     """
+    if config.schedule == "inverse":
+        return 1 / (1 + INVERSE_DECAY * steps)
     if config.schedule == "constant":
         return 1.0
     if config.schedule == "reference":
@@ -164,7 +173,7 @@ class Trainer:
         self.history = History()
         if progress.images == 0:
             self.draw_samples()
-        with closing(batches), self._bar() as bar, _signals(self._on_signal):
+        with closing(batches), self._bar() as bar, postponed(self._on_signal):
             # Half-gathered gradients are in no checkpoint, so a run ends, and saves, only between
             # two steps of the optimizers.
             while self.spent() < 1 or not accelerator.sync_gradients:
@@ -226,12 +235,15 @@ class Trainer:
         return self._to_device(batch)
 
     def _to_device(self, batch: Batch) -> Batch:
-        device = self.accelerator.device
-        return Batch(a=batch["a"].to(device), b=batch["b"].to(device))
+        moved = Batch()
+        for side in self.data.sides:
+            moved[side] = batch[side].to(self.accelerator.device)
+        return moved
 
     def _set_learning_rates(self) -> None:
+        progress, epoch = self.progress, len(self.data)
         factor = learning_rate_factor(
-            self.config, self.progress.images, self.progress.seconds, len(self.data)
+            self.config, progress.images, progress.seconds, epoch, progress.steps
         )
         for player, optimizer in self.optimizers.items():
             for group, rate in zip(optimizer.param_groups, self.initial_rates[player], strict=True):
@@ -420,8 +432,8 @@ class Trainer:
         }
 
     def _fingerprint(self) -> list[str]:
-        domain = self.data.domain
-        return [f"{path.parent.name}/{path.name}" for path in domain.trainA + domain.trainB]
+        files = [path for side in self.data.sides for path in self.data.domain.train(side)]
+        return [f"{path.parent.name}/{path.name}" for path in files]
 
     def resume(self, folder: Path) -> None:
         """Take everything back from a checkpoint."""
@@ -478,21 +490,3 @@ def _peak_memory(device: torch.device) -> float:
         return float(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
-
-
-@contextmanager
-def _signals(handle: Callable[[int], None]) -> Iterator[None]:
-    """SIGINT and SIGTERM as a request; a second one has its usual effect."""
-    before: dict[int, Any] = {}
-
-    def once(number: int, frame: object) -> None:
-        handle(number)
-        signal.signal(number, before[number])
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[int(number)] = signal.signal(number, once)
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

@@ -31,6 +31,7 @@ def everything_below(folder):
         ({"seed": 2**31}, "--seed is 2147483648, but must be below 2147483648"),
         ({"preprocess": "scale_width_and_crop", "load_size": 20}, "--load_size is 20, but must be"),
         ({"schedule": "reference", "epochs": 1}, "would train at a rate of 0 with --epochs 1"),
+        ({"preset": "fast"}, "--preset is 'fast', but cyclegan has no presets: leave it out"),
         ({"generator": "resnet_7"}, "--generator is 'resnet_7': did you mean 'resnet_9'?"),
     ],
 )
@@ -171,7 +172,7 @@ def test_translate_refuses(gan_style, run, toy, refusal, options, said):
 
 
 def test_translate_needs_a_run_and_contents(gan_style, refusal):
-    assert "--run is missing" in refusal(gan_style, "translate", content="x")
+    assert "no --run and no --method: give one" in refusal(gan_style, "translate", content="x")
 
 
 def test_an_unknown_command_gets_the_nearest_name(gan_style, refusal):
@@ -241,6 +242,6 @@ def test_unreadable_contents_are_left_out_and_named(gan_style, run, toy, capsys)
         gan_style("translate", run=run, content=toy / "testA")
     assert error.value.code == 2
     said = capsys.readouterr()
-    assert "3 images written" in said.out
+    assert "3 written to" in said.out
     assert "1 of 4 images were left out" in said.err
     assert len(list((run / "translated" / "a2b").glob("*.png"))) == 3

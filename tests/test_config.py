@@ -2,13 +2,16 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from conftest import ROOT
 
 from gan_style import command, config, methods
-from gan_style.config import DataConfig, TrainConfig, convert, describe
+from gan_style.config import DataConfig, Preprocess, TrainConfig, convert, describe
 from gan_style.errors import ConfigError
+
+Count = Literal[16, 19]
 
 
 @pytest.mark.parametrize(
@@ -24,6 +27,12 @@ from gan_style.errors import ConfigError
         ("7", int | None, 7),
         ("None", int | None, None),
         (None, float | None, None),
+        ("crop", Preprocess, "crop"),
+        ("crop", Preprocess | None, "crop"),
+        ("crop", Literal["crop"] | None, "crop"),
+        ("None", Literal["crop"] | None, None),
+        ("19", Count, 19),
+        (19, Count | None, 19),
     ],
 )
 def test_a_value_becomes_what_its_field_declares(typed, hint, value):
@@ -58,6 +67,8 @@ def test_a_wrong_type_names_both(typed, hint):
         (["--no-flip"], {"flip": "False"}),
         (["--shift", "-3"], {"shift": "-3"}),
         (["-h"], {"help": "True"}),
+        (["--method", "johnson", "--help"], {"method": "johnson", "help": "True"}),
+        (["word", "-h"], {"help": "True"}),
         ([], {}),
     ],
 )
@@ -180,7 +191,7 @@ def test_no_launcher_takes_an_option_for_its_own():
     names = [field.name for cls in (DataConfig, TrainConfig) for field in fields(cls)]
     for method in methods.names():
         names += [field.name for field in fields(methods.load(method).Config)]
-    for name in [*names, "config"]:
+    for name in [*names, "config", "preset"]:
         for parser in (get_args_parser(), launch_command_parser()):
             typed = ["train.py", f"--{name}", "1"]
             assert parser.parse_args(typed).training_script_args == typed[1:]
@@ -188,7 +199,12 @@ def test_no_launcher_takes_an_option_for_its_own():
 
 @pytest.mark.parametrize(
     "words",
-    [["train.py", "--help"], ["-m", "gan_style"], ["-m", "gan_style", "methods", "cyclegan"]],
+    [
+        ["train.py", "--help"],
+        ["train.py", "--method", "cyclegan", "--size=3", "-h"],
+        ["-m", "gan_style"],
+        ["-m", "gan_style", "methods", "cyclegan"],
+    ],
 )
 def test_help_needs_no_torch(words):
     # A stand-in torch that refuses to be imported: what loads it would take seconds.
@@ -204,3 +220,120 @@ def test_help_needs_no_torch(words):
     )
     assert (result.returncode, result.stderr) == (0, "")
     assert "--lambda_cycle=10.0" in result.stdout or "translate" in result.stdout
+
+
+# Presets and choices, read from a source file
+
+
+SOURCE = """
+from elsewhere import Unknown
+from gan_style.nn.generators import Upsample as Up
+
+Here = Literal["x", "y"]
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"images": 160_000, "size": 64},  # the first is the default
+    # 6.5e-2, in pixels
+    "fast": {"minutes": 2.0, "rate": 0.5, "size": 32, "load_size": None},
+}
+
+class Config:
+    rate: float = 0.1  # of learning
+    here: Here = "x"  # alias of this file
+    there: Up = "resize"  # alias of another one
+    perhaps: Literal["p"] | None = None  # or none
+    unseen: Unknown = 3  # in no file of ours
+"""
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    """The methods are `fake`, which has presets, and `plain`, which has none."""
+    folder = tmp_path / "methods"
+    folder.mkdir()
+    (folder / "fake.py").write_text(SOURCE)
+    (folder / "plain.py").write_text("class Config:\n    rate: float = 0.1  # of learning\n")
+    monkeypatch.setattr(methods, "__path__", [str(folder)])
+    return folder / "fake.py"
+
+
+def test_choices_are_found_through_aliases_without_an_import(fake):
+    found = {field.name: field.choices for field in describe(fake)}
+    assert found == {
+        "rate": (),
+        "here": ("x", "y"),
+        "there": ("transposed", "resize"),
+        "perhaps": ("p",),
+        "unseen": (),
+    }
+    assert "--there='resize'  alias of another one [transposed, resize]" in config.help_text(
+        describe(fake)
+    )
+
+
+def test_presets_are_read_in_order_without_an_import(fake):
+    assert list(config.presets(fake)) == ["paper", "fast"]
+    assert config.presets(fake)["fast"]["rate"] == 0.5
+    assert config.presets_line(fake) == "presets: paper (default), fast"
+    assert "Method fake; presets: paper (default), fast" in command.training_help("fake")
+    plain = methods.source("plain")
+    assert (config.presets(plain), config.presets_line(plain)) == ({}, "")
+    assert "presets" not in command.training_help("plain")
+
+
+def test_flags_win_over_the_file_the_file_over_the_preset_and_the_preset_over_defaults(
+    fake, tmp_path
+):
+    (tmp_path / "some.toml").write_text('method = "fake"\npreset = "fast"\nseed = 5\nsize = 48\n')
+    typed = command.with_file({"config": str(tmp_path / "some.toml"), "seed": "7"})
+    assert command.preset_name(typed) == "fast"
+    parts = command.sections(command.with_preset(typed, "fast"))
+    data, train = (
+        config.build(cls, parts[part])
+        for cls, part in ((DataConfig, "data"), (TrainConfig, "train"))
+    )
+    assert (train.seed, data.size, train.minutes, parts["method"]) == (7, 48, 2.0, {"rate": 0.5})
+    assert (data.flip, parts["preset"]) == (True, {})
+    # --preset wins over the file's, as any flag does.
+    typed = command.with_file({"config": str(tmp_path / "some.toml"), "preset": "paper"})
+    assert command.with_preset(typed, command.preset_name(typed))["images"] == 160_000
+
+
+def test_the_first_preset_is_the_default(fake):
+    assert command.preset_name({"method": "fake"}) == "paper"
+    assert command.with_preset({"method": "fake"}, "")["images"] == 160_000
+    assert command.preset_name({"method": "plain"}) == ""
+    assert command.with_preset({"method": "plain", "seed": 3}, "") == {"method": "plain", "seed": 3}
+
+
+def test_a_budget_replaces_the_presets_budget(fake):
+    options = command.with_preset({"method": "fake", "epochs": "3"}, "fast")
+    assert "minutes" not in options
+    assert options["epochs"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"method": "fake", "preset": "fasst"}, "--preset is 'fasst': did you mean 'fast'?"),
+        ({"method": "fake", "preset": "zzz"}, "--preset is 'zzz': known: fast, paper"),
+        ({"method": "plain", "preset": "x"}, "--preset is 'x', but plain has no presets: leave"),
+        ({"method": "fake", "preset": "True"}, "--preset needs a value"),
+        ({"method": "fake", "preset": 3}, "--preset wants str, got 3"),
+    ],
+)
+def test_an_unknown_preset_is_refused(fake, options, said):
+    with pytest.raises(ConfigError) as error:
+        command.preset_name(options)
+    assert said in str(error.value)
+    with pytest.raises(ConfigError):
+        command.with_preset(options, options["preset"])
+
+
+def test_every_preset_is_known_and_valid():
+    for name in methods.names():
+        for preset in config.presets(methods.source(name)):
+            parts = command.sections(command.with_preset({"method": name}, preset))
+            config.build(DataConfig, parts["data"])
+            config.build(TrainConfig, parts["train"])
+            config.build(methods.load(name).Config, parts["method"])

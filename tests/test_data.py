@@ -13,6 +13,7 @@ from gan_style.data import (
     DomainPair,
     domain_from_folder,
     domain_from_lists,
+    domain_from_one_folder,
     domain_from_two_folders,
 )
 from gan_style.errors import DataError
@@ -30,6 +31,11 @@ def flat_domain(folder, count_a=5, count_b=3, size=(40, 40)):
 def pair(folder, seed=0, **options):
     options = {"size": 32, "workers": 2} | options
     return DomainPair(domain_from_folder(folder), DataConfig(**options), seed)
+
+
+def one_side(folder, side, seed=0, **options):
+    config = DataConfig(**({"size": 32, "workers": 2} | options))
+    return DomainPair(domain_from_folder(folder, (side,)), config, seed, sides=(side,))
 
 
 def which(image):
@@ -227,3 +233,77 @@ def test_samples_are_the_same_every_time_and_from_the_test_part(toy):
     for path in (toy / "testA").iterdir():
         path.unlink()
     assert not torch.equal(first["a"], pair(toy).samples(2)["a"])  # training images stand in
+
+
+# One side alone
+
+
+def test_a_side_alone_is_all_that_is_read(toy):
+    (toy / "trainA" / "empty.png").touch()  # would stop a training that reads A
+    (toy / "testA" / "empty.png").touch()
+    data = one_side(toy, "b")
+    assert {path.parent.name for path in data.cache.arrays} == {"trainB", "testB"}
+    assert len(data.item(0)) == 1
+    for batch in (next(data.batches(0, 2)), data.samples(2)):
+        assert {side: images.shape for side, images in batch.items()} == {"b": (2, 3, 32, 32)}
+
+
+def test_a_side_alone_needs_no_folder_of_the_other(toy):
+    for part in ("trainA", "testA"):
+        for path in (toy / part).iterdir():
+            path.unlink()
+        (toy / part).rmdir()
+    assert len(one_side(toy, "b")) == 6
+    with pytest.raises(DataError, match=r"no folder trainA: .* given as --domain DIR"):
+        one_side(toy, "a")
+
+
+def test_a_side_alone_needs_two_images_and_bad_ones_can_be_left_out(toy):
+    (toy / "trainB" / "empty.png").touch()
+    assert len(one_side(toy, "b", skip_bad_images=True)) == 6
+    for path in sorted((toy / "trainB").glob("[!e]*"))[1:]:
+        path.unlink()
+    with pytest.raises(DataError, match="1 images in trainB can be used"):
+        one_side(toy, "b", skip_bad_images=True)
+    (toy / "trainB" / "empty.png").unlink()
+    with pytest.raises(DataError, match="1 image in trainB"):
+        one_side(toy, "b")
+
+
+def test_an_epoch_shows_every_image_of_a_side_alone_once(tmp_path):
+    data = one_side(flat_domain(tmp_path / "d", 9, 4), "b")
+    assert len(data) == 4
+    epochs = [[which(*data.item(k)) for k in range(start, start + 4)] for start in range(0, 40, 4)]
+    assert all(sorted(epoch) == [100, 101, 102, 103] for epoch in epochs)
+    assert len(set(map(tuple, epochs))) > 1
+
+
+def test_a_side_alone_is_cut_as_beside_the_other(toy):
+    both, alone = pair(toy, serial_b=True), {side: one_side(toy, side) for side in ("a", "b")}
+    for k in range(9):
+        a, b = both.item(k)
+        assert torch.equal(alone["a"].item(k)[0], a)
+        assert torch.equal(alone["b"].item(k)[0], b)
+
+
+def test_the_order_in_which_the_sides_are_named_is_nothing(toy):
+    config = DataConfig(size=32)
+    named = DomainPair(domain_from_folder(toy), config, 0, sides=("b", "a"))
+    for one, other in zip(pair(toy).item(5), named.item(5), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_split_of_one_loose_folder_is_seeded_complete_and_written_down(tmp_path):
+    folder = flat_domain(tmp_path / "d", 19, 1)  # at any depth: trainA and trainB are folders
+    one, same, other = (domain_from_one_folder(folder, "b", 0.1, seed) for seed in (0, 0, 1))
+    assert one == same != other
+    assert (one.name, one.trainA, one.testA) == ("d", (), ())
+    assert (len(one.trainB), len(one.testB)) == (18, 2)
+    assert sorted(one.trainB + one.testB) == sorted(folder.rglob("*.png"))
+    one.write(tmp_path)
+    assert domain_from_lists(one.name, tmp_path) == one
+
+
+def test_a_folder_without_images_is_no_collection(tmp_path):
+    with pytest.raises(DataError, match="has no folder trainB and no images: give a folder of im"):
+        domain_from_one_folder(tmp_path, "b", 0.1, 0)

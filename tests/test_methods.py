@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,17 +13,33 @@ from torch import Tensor, nn
 from gan_style import checkpoint, command, config, methods
 from gan_style.config import DataConfig, TrainConfig
 from gan_style.errors import CheckpointError, ConfigError
-from gan_style.method import Batch, Method, Paper, TrainedMethod
+from gan_style.images import save_png
+from gan_style.method import Batch, Method, OptimisedMethod, Paper, Style, TrainedMethod
+from gan_style.weights import known as known_weights
 
 # Options that make a method small; one that isn't named here is tested with its defaults.
-TINY = {"cyclegan": {"generator": "resnet_6", "width_generator": 4, "width_discriminator": 4}}
+TINY = {
+    "cyclegan": {"generator": "resnet_6", "width_generator": 4, "width_discriminator": 4},
+    "johnson": {"vgg": "random", "width": 4, "style": "style.png", "style_size": 32},
+    "adain": {"vgg": "random", "style_size": 32},
+    "gatys": {"vgg": "random", "iterations": 3, "iterations_finer": 2, "first_scale": 32},
+}
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 NAMES = methods.names()
 TRAINED = [name for name in NAMES if issubclass(methods.load(name).Method, TrainedMethod)]
+OPTIMISED = [name for name in NAMES if issubclass(methods.load(name).Method, OptimisedMethod)]
 
 every_method = pytest.mark.parametrize("name", NAMES)
 every_trained_method = pytest.mark.parametrize("name", TRAINED)
+every_optimised_method = pytest.mark.parametrize("name", OPTIMISED)
+
+
+@pytest.fixture(autouse=True)
+def _style_image(tmp_path):
+    """For methods that learn one style."""
+    random = np.random.default_rng(0)
+    save_png(random.integers(0, 256, (40, 48, 3), dtype=np.uint8), tmp_path / "style.png")
 
 
 def make(name: str, seed: int = 0, **options) -> Method:
@@ -207,7 +224,93 @@ def test_content_is_left_as_it_was(name):
     assert torch.equal(content, before)
 
 
+WITH_STYLES = [name for name in NAMES if methods.load(name).PAPER.style == "image"]
+every_method_with_styles = pytest.mark.parametrize("name", WITH_STYLES)
+
+
+@every_method_with_styles
+def test_a_missing_style_is_refused(name):
+    with pytest.raises(ConfigError, match="--style"):
+        translated(make(name), images(make(name)), None)
+
+
+@every_method_with_styles
+def test_one_style_can_be_a_list_and_a_full_mask_changes_nothing(name):
+    method = make(name)
+    content, style = images(method, count=1), images(method, 2, count=1)
+    plain = translated(method, content, style)
+    everywhere = torch.ones_like(content[:, :1])
+    masked = Style(image=style, content_mask=everywhere, style_mask=torch.ones_like(style[:, :1]))
+    for styles in ([Style(image=style, weight=7.0)], [masked]):
+        torch.testing.assert_close(translated(method, content, styles), plain, atol=1e-4, rtol=0)
+
+
+@every_method_with_styles
+def test_a_style_of_weight_0_has_no_say(name):
+    method = make(name)
+    content = images(method, count=1)
+    one, other = (Style(image=images(method, seed, count=1)) for seed in (2, 3))
+    both = [one, replace(other, weight=0.0)]
+    plain = translated(method, content, one.image)
+    torch.testing.assert_close(translated(method, content, both), plain, atol=1e-4, rtol=0)
+
+
+@every_method_with_styles
+@pytest.mark.parametrize("weights", [(0.0, 0.0), (1.0, -1.0)])
+def test_weights_that_cannot_be_shared_out_are_refused(name, weights):
+    method = make(name)
+    style = images(method, 2, count=1)
+    with pytest.raises(ConfigError, match="--style_weights"):
+        translated(method, images(method), [Style(image=style, weight=w) for w in weights])
+
+
+# Optimising
+
+
+@every_optimised_method
+def test_an_optimisation_counts_its_steps_and_ends_with_the_translation(name):
+    method = make(name)
+    content, style = images(method, count=1), images(method, 2, count=1)
+    with torch.no_grad():
+        steps = list(method.optimise(content, style))
+    assert [step.done for step in steps] == list(range(1, steps[-1].total + 1))
+    assert torch.equal(steps[-1].image.clamp(0, 1), translated(method, content, style))
+    assert all(math.isfinite(value) for step in steps for value in step.terms.values())
+
+
+@every_optimised_method
+def test_an_optimisation_goes_on_from_any_step_as_if_undisturbed(name, tmp_path):
+    method = make(name)
+    content, style = images(method, count=1), images(method, 2, count=1)
+    with torch.no_grad():
+        for index, step in enumerate(method.optimise(content, style)):
+            path = tmp_path / f"{index}.safetensors"
+            checkpoint.save_state(step.state, path)
+        for index in range(step.total - 1):
+            state = checkpoint.load_state(tmp_path / f"{index}.safetensors")
+            rest = list(method.optimise(content, style, state))
+            assert rest[0].done == index + 2
+            assert torch.equal(rest[-1].image, step.image), index
+
+
 # Training
+
+
+@every_trained_method
+def test_a_step_and_the_pictures_need_only_the_sides_that_are_named(name):
+    method = make(name)
+    batch = {side: batch_for(method)[side] for side in method.sides}
+    assert set(method.sides) <= {"a", "b"}
+    assert list(method.losses(batch))
+    with torch.no_grad():
+        assert method.preview(batch)
+
+
+@every_trained_method
+def test_published_weights_are_of_networks_that_translate(name):
+    method = make(name)
+    assert set(method.pretrained) <= set(method.translators)
+    assert set(method.pretrained.values()) <= set(known_weights())
 
 
 @every_trained_method

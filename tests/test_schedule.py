@@ -84,6 +84,18 @@ def test_decay_is_the_share_of_the_budget_over_which_the_rate_falls(decay, expec
     assert factors == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("steps", "factor"),
+    # lr / (1 + 5e-5 * i) of naoto0804/pytorch-AdaIN, i = 0, 1, ...
+    [(0, 1.0), (1, 0.999950), (20_000, 0.5), (100_000, 1 / 6), (160_000, 1 / 9)],
+)
+@pytest.mark.parametrize("options", [{}, {"images": 10}, {"minutes": 1.0}])
+def test_the_inverse_schedule_is_the_adain_codes_whatever_the_budget(steps, factor, options):
+    config = TrainConfig(schedule="inverse", **options)
+    found = [learning_rate_factor(config, images, 9, EPOCH, steps) for images in (0, steps, 10**7)]
+    assert found == pytest.approx([factor] * 3, abs=1e-6)
+
+
 @pytest.mark.parametrize("options", [{}, {"images": 10}, {"minutes": 1.0}])
 def test_the_constant_schedule_is_1_to_the_end(options):
     config = TrainConfig(schedule="constant", **options)

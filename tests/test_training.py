@@ -1,6 +1,8 @@
 import json
 import os
+import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gan_style import checkpoint, runs, training
+from data_tools import download
+from gan_style import checkpoint, methods, runs, training
 from gan_style.config import TrainConfig
 from gan_style.methods import cyclegan
 
@@ -353,3 +356,208 @@ def test_the_budget_is_the_share_that_is_spent():
     assert shares == [0, 0.5, 1, 1]
     assert training.spent(TrainConfig(minutes=2.0), 5, 30, epoch=20) == 0.25
     assert training.spent(TrainConfig(images=50), 10, 0, epoch=20) == 0.2
+
+
+# A method that reads one side, with presets
+
+BRIGHTNESS = """
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from gan_style.errors import ConfigError
+from gan_style.method import Method as Untrained
+from gan_style.method import TrainedMethod
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {"images": 4, "rate": 0.5},  # the default
+    "slow": {"minutes": 9.0, "rate": 0.25, "size": 16},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    rate: float = 0.1  # of SGD
+    style: str = "."  # a path that must exist
+
+
+class Method(TrainedMethod):
+    players: ClassVar = {"net": ("net",)}
+    averaged: ClassVar = ("net",)
+    sides: ClassVar = ("b",)
+    translators: ClassVar = ("net",)
+
+    def __init__(self, config):
+        super().__init__()
+        self.config, self.net = config, nn.Conv2d(3, 3, 1)
+
+    def ready(self):
+        if not Path(self.config.style).exists():
+            raise ConfigError(f"--style is {self.config.style!r}: no such file")
+
+    def optimizer(self, player, parameters):
+        return torch.optim.SGD(parameters, lr=self.config.rate)
+
+    def translate(self, content, style=None):
+        return self.net(content).sigmoid()
+
+    def losses(self, batch):
+        assert set(batch) == {"b"}
+        yield "net", {"white": (self.translate(batch["b"]) - 1).square().mean()}
+
+    def preview(self, batch):
+        assert set(batch) == {"b"}
+        return {"b": {"brighter": self.translate(batch["b"])}}
+"""
+
+
+@pytest.fixture
+def brightness(train_alone, tmp_path, monkeypatch):
+    """Train `brightness`, the only method that there is beside `nothing`."""
+    folder = tmp_path / "methods"
+    folder.mkdir()
+    (folder / "brightness.py").write_text(BRIGHTNESS)
+    (folder / "nothing.py").write_text(BRIGHTNESS.replace("(TrainedMethod)", "(Untrained)"))
+    monkeypatch.setattr(methods, "__path__", [str(folder)])
+    tiny = {"method": "brightness", "size": 16, "workers": 1, "threads": 1, "log_every": 1}
+    yield lambda **options: train_alone(**(tiny | options))
+    for name in ("brightness", "nothing"):
+        if sys.modules.pop(f"gan_style.methods.{name}", None):
+            delattr(methods, name)
+
+
+@pytest.fixture
+def photos(toy):
+    """A folder of nine images, some of them deeper, that is no domain."""
+    shutil.rmtree(toy / "trainA")
+    shutil.rmtree(toy / "testA")
+    (toy / "trainB").rename(toy / "summer")
+    (toy / "testB").rename(toy / "winter")
+    return toy.rename(toy.with_name("photos"))
+
+
+def record(run):
+    return json.loads((Path(run) / "config.json").read_text())
+
+
+def test_a_method_of_one_side_reads_that_side_of_a_domain(brightness, toy):
+    shutil.rmtree(toy / "trainA")
+    said = brightness(domain=toy, run_dir="run", sample_every=2)
+    assert "brightness on toy: 6 B to train, 3 to test" in said
+    assert "finished after 4 images" in said
+    assert [event.step for event in events("run").Images("samples/b")] == [0, 2, 4]
+    assert not list(Path("run").glob("*.txt"))
+
+
+def test_other_images_on_the_side_that_is_not_read_do_not_matter(brightness, toy, refusal):
+    brightness(domain=toy, run_dir="run")
+    (toy / "trainA" / "new.png").touch()
+    assert "going on after 4" in brightness(domain=toy, run_dir="run", images=6, resume="auto")
+    (toy / "trainB" / "new.png").write_bytes(next((toy / "testB").glob("*")).read_bytes())
+    line = refusal(brightness, domain=toy, run_dir="run", images=8, resume="auto")
+    assert "(6 then, 7 now)" in line
+
+
+def test_a_plain_folder_is_split_once_and_the_split_is_kept(brightness, photos):
+    options = {"domain": photos, "test_share": 0.34}
+    assert "brightness on photos: 6 B to train, 3 to test" in brightness(**options)
+    run = Path("results/photos/brightness/0001")
+    before = {path.name: path.read_text() for path in run.glob("*.txt")}
+    assert [len(before[f"{part}.txt"].split()) for part in ("trainA", "testA")] == [0, 0]
+    assert [len(before[f"{part}.txt"].split()) for part in ("trainB", "testB")] == [6, 3]
+    (photos / "new.png").write_bytes(next(photos.rglob("*.png")).read_bytes())
+    said = brightness(resume="auto", images=6, domain=photos)
+    assert "brightness on photos: 6 B to train, 3 to test" in said
+    assert "going on after 4 images" in said
+    assert {path.name: path.read_text() for path in run.glob("*.txt")} == before
+
+
+def test_a_plain_folder_is_no_pair(train, photos, refusal):
+    line = refusal(train, domain=photos)
+    assert "photos has no folder trainA: a domain has trainA, trainB, testA, testB" in line
+    assert "--data_a DIR --data_b DIR" in line
+    assert not list(Path("results").rglob("*"))
+
+
+def test_an_empty_folder_is_no_collection(brightness, refusal):
+    Path("empty").mkdir()
+    assert "empty has no folder trainB and no images" in refusal(brightness, domain="empty")
+
+
+def test_the_presets_options_and_name_are_recorded(brightness, toy):
+    brightness(domain=toy, run_dir="first")
+    assert record("first")["preset"] == "quick"
+    assert (record("first")["train"]["images"], record("first")["method"]["rate"]) == (4, 0.5)
+    Path("some.toml").write_text('preset = "slow"\nimages = 2\n')
+    brightness(domain=toy, run_dir="second", config="some.toml", rate=0.125)
+    second = record("second")
+    assert (second["preset"], second["method"]["rate"]) == ("slow", 0.125)
+    assert (second["train"]["images"], second["train"]["minutes"]) == (2, None)
+
+
+def test_a_method_without_presets_records_none(train, toy):
+    train(domain=toy, images=1, run_dir="run")
+    assert "preset" not in record("run")
+
+
+def test_a_run_goes_on_with_its_own_options_whatever_the_presets_are_now(
+    brightness, toy, tmp_path, refusal
+):
+    brightness(domain=toy, preset="slow", images=2, size=24, run_dir="run")
+    path = tmp_path / "methods" / "brightness.py"
+    path.write_text(path.read_text().replace("0.25", "0.75").replace('"rate": 0.5', '"rate": 0.9'))
+    options = {"domain": toy, "run_dir": "run", "resume": "auto", "images": 4, "size": 24}
+    assert "going on after 2 images" in brightness(**options)
+    assert "going on after 4 images" in brightness(**options | {"images": 6, "preset": "slow"})
+    assert (record("run")["preset"], record("run")["method"]["rate"]) == ("slow", 0.25)
+    assert record("run")["data"]["size"] == 24
+    line = refusal(brightness, **options | {"preset": "quick"})
+    assert "--preset is 'quick', but run was made with preset 'slow'" in line
+
+
+def test_an_unknown_preset_gets_the_nearest_name(brightness, toy, refusal):
+    assert "did you mean 'quick'?" in refusal(brightness, domain=toy, preset="quik")
+    assert not list(Path("results").rglob("*"))
+
+
+def test_what_a_method_misses_is_known_before_anything_is_read_or_written(
+    brightness, refusal, monkeypatch
+):
+    monkeypatch.setattr(download, "download", None)
+    line = refusal(brightness, domain="monet2photo", style="none.jpg")
+    assert line == "train.py: --style is 'none.jpg': no such file"
+    assert not Path("results").exists()
+
+
+def test_a_method_without_training_is_refused_before_anything_starts(
+    brightness, refusal, monkeypatch
+):
+    monkeypatch.setattr(download, "download", None)
+    monkeypatch.setattr("accelerate.Accelerator", None)
+    line = refusal(brightness, domain="monet2photo", method="nothing")
+    assert line == "train.py: nothing has nothing to train; use it with translate"
+
+
+def test_the_inverse_schedule_counts_steps_of_the_optimizers(brightness, toy):
+    brightness(
+        domain=toy, images=6, schedule="inverse", gradient_accumulation_steps=2, run_dir="run",
+        rate=1.0,
+    )  # fmt: skip
+    rates = [event.value for event in events("run").Scalars("learning_rate/net")]
+    steps = (0, 0, 1, 1, 2, 2)
+    assert rates == pytest.approx([1 / (1 + 5e-5 * step) for step in steps], rel=1e-6)
+
+
+def test_help_is_of_the_method_that_is_named(brightness, capsys, monkeypatch):
+    import train as script
+
+    Path("some.toml").write_text('method = "brightness"\n')
+    for named in ("--method=brightness", "--config=some.toml"):
+        monkeypatch.setattr(sys, "argv", ["train.py", named, "--help"])
+        script.main()
+        said = capsys.readouterr().out
+        assert "Method brightness; presets: quick (default), slow" in said
+        assert "--rate=0.1" in said

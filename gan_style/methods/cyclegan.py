@@ -21,7 +21,7 @@ from torch.nn.functional import l1_loss as l1
 from gan_style.config import at_least
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
-from gan_style.method import Batch, Paper, TrainedMethod
+from gan_style.method import Batch, Paper, Styles, TrainedMethod
 from gan_style.nn.blocks import frozen
 from gan_style.nn.discriminators import PatchDiscriminator, PixelDiscriminator
 from gan_style.nn.generators import ResnetGenerator, UnetGenerator
@@ -99,7 +99,7 @@ class Method(TrainedMethod):
             parameters, lr=self.config.learning_rate, betas=(self.config.beta1, 0.999)
         )
 
-    def translate(self, content: Tensor, style: Tensor | None = None) -> Tensor:
+    def translate(self, content: Tensor, style: Styles = None) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] through the generator of `direction`; `style` is unread."""
         (name,) = self.translators
         return _from_signed(getattr(self, name)(_to_signed(content)))

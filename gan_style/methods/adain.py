@@ -1,0 +1,203 @@
+"""AdaIN: give the content's VGG features the style's means and deviations, and decode them.
+
+Huang, Belongie: Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization, ICCV
+2017. Only the decoder is learned, on pairs of any content and any style, so that translate takes
+styles that training has never seen. Details follow naoto0804/pytorch-AdaIN, whose decoder fits.
+
+Differences from the paper: as in that port, the style loss is a mean over channels with a weight of
+10 (a sum with 1e-2 in the authors' Lua code), standard deviations are unbiased with 1e-5 in the
+root, and images are squashed to 512x512 before the crop (the paper scales the shorter side).
+Differences from the port: images are resized bicubically; styles have weights and soft masks.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gan_style.config import at_least
+from gan_style.errors import ConfigError
+from gan_style.losses import perceptual
+from gan_style.method import Batch, Paper, Side, Style, Styles, TrainedMethod, styles_of
+from gan_style.nn.decoders import adain_decoder
+from gan_style.nn.vgg import VGG, Family
+from gan_style.statistics import adain, guide, mean_std
+
+PAPER = Paper(
+    title="Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization",
+    year=2017,
+    url="https://arxiv.org/abs/1703.06868",
+    family="feedforward",
+    style="image",
+)
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # 160,000 steps of 8 pairs: contents of COCO, styles of WikiArt.
+    "pytorch_adain": {
+        "preprocess": "resize_and_crop",
+        "load_size": 512,
+        "size": 256,
+        "flip": False,
+        "batch_size": 8,
+        "images": 1_280_000,
+        "schedule": "inverse",
+        "ema": 0.0,
+    },
+}
+
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+CODE = "relu4_1"  # the layer that is restyled and decoded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The port's defaults, which are the paper's but for the units of the style loss."""
+
+    alpha: float = 1.0  # of translate: 1 is all style, 0 the decoded content
+    vgg: Family = "normalised"  # weights of the encoder, frozen: see nn/vgg.py
+    style_size: int = 512  # shorter side that styles are scaled to; 0 leaves them as they are
+    content_side: Literal["a", "b"] = "b"  # collection of the contents; the other has the styles
+    content_weight: float = 1.0  # of the mean squared difference of features
+    style_weight: float = 10.0  # of the squared differences of means and deviations
+    learning_rate: float = 1e-4  # Adam's
+
+    def __post_init__(self) -> None:
+        """Refuse what no training can use, in the user's spelling."""
+        for name in ("style_size", "content_weight", "style_weight"):
+            at_least(0, **{name: getattr(self, name)})
+        if not 0 <= self.alpha <= 1:
+            raise ConfigError(f"--alpha is {self.alpha}, but must be in [0, 1]")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"--learning_rate is {self.learning_rate}, but must be above 0")
+
+
+class Method(TrainedMethod):
+    """`decoder` is learned; VGG-19 encodes, judges, and is no part of what is saved."""
+
+    players: ClassVar[dict[str, tuple[str, ...]]] = {"generator": ("decoder",)}
+    averaged: ClassVar[tuple[str, ...]] = ("decoder",)
+    pretrained: ClassVar[dict[str, str]] = {"decoder": "adain"}
+    multiple = 8  # three poolings, three doublings
+    smallest = 16  # two positions that a pad can mirror
+    bytes_per_pixel = (
+        1100.0  # measured on a CPU: 64 channels of the encoder and their padded copies
+    )
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.decoder = adain_decoder()
+
+    @cached_property
+    def vgg(self) -> VGG:
+        """The encoder, fetched when it is used first."""
+        return VGG(STYLE_LAYERS, 19, self.config.vgg)
+
+    @property
+    def translators(self) -> tuple[str, ...]:
+        """The decoder: the encoder has its weights from elsewhere."""
+        return ("decoder",)
+
+    @property
+    def _style_side(self) -> Side:
+        return "a" if self.config.content_side == "b" else "b"
+
+    def ready(self) -> None:
+        """Fetch the encoder."""
+        _ = self.vgg
+
+    def optimizer(self, player: str, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Adam as it comes."""
+        return torch.optim.Adam(parameters, lr=self.config.learning_rate)
+
+    def translate(self, content: Tensor, style: Styles = None) -> Tensor:
+        """Contents (N, 3, H, W) in [0, 1] in the style of an image, or of several at once.
+
+        Each content has a style of its own where there are N, else all have the same. Where styles
+        have masks, each takes the statistics of the content inside of its own; what no mask covers
+        keeps the content's features.
+        """
+        styles = [
+            replace(each, image=_scaled(each.image, self.config.style_size, self.smallest))
+            for each in styles_of(style)
+            if each.weight > 0
+        ]
+        return self._restyled(content, styles).clamp(0, 1)
+
+    def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """One step: what the decoder makes of restyled features, seen by the encoder again."""
+        c = self.config
+        with torch.no_grad():
+            content = self._features(batch[c.content_side])[CODE]
+            style = self._features(batch[self._style_side])
+            code = adain(content, *mean_std(style[CODE]))
+        features = self._features(self.decoder(code))
+        loss = perceptual.STYLE_LOSSES["mean_std"]
+        distances = [
+            loss.distance(loss.of(features[name], None), loss.of(style[name], None))
+            for name in STYLE_LAYERS
+        ]
+        yield (
+            "generator",
+            {
+                "content": c.content_weight * perceptual.content_loss(features[CODE], code, "mean"),
+                "style": c.style_weight * torch.stack(distances).sum(),
+            },
+        )
+
+    def preview(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
+        """Contents, styles at the size of training, and the translations."""
+        content, style = batch[self.config.content_side], batch[self._style_side]
+        translated = self._restyled(content, [Style(image=style)]).clamp(0, 1)
+        return {"translated": {"content": content, "style": style, "translated": translated}}
+
+    def _features(self, images: Tensor) -> dict[str, Tensor]:
+        return self.vgg.to(images.device)(images)
+
+    def _restyled(self, content: Tensor, styles: Sequence[Style]) -> Tensor:
+        code, alpha = self._features(content)[CODE], self.config.alpha
+        return self.decoder(alpha * self._mixed(code, styles) + (1 - alpha) * code)
+
+    def _mixed(self, code: Tensor, styles: Sequence[Style]) -> Tensor:
+        """The content's features with the statistics of every style where it goes.
+
+        A style's share of a position is its weight times its mask, relative to those of the others.
+        Together they have as much as the masks add up to, at most 1; the content has the rest.
+        """
+        height, width = code.shape[-2:]
+        masks = [
+            code.new_ones(1, 1, 1, 1)
+            if each.content_mask is None
+            else F.adaptive_avg_pool2d(each.content_mask, (height, width))
+            for each in styles
+        ]
+        covered = torch.stack(torch.broadcast_tensors(*masks)).sum(0).clamp(max=1)
+        weighted = [each.weight * mask for each, mask in zip(styles, masks, strict=True)]
+        total = torch.stack(torch.broadcast_tensors(*weighted)).sum(0)
+        mixed = (1 - covered) * code
+        for each, part in zip(styles, weighted, strict=True):
+            features = self._features(each.image)[CODE]
+            statistics = mean_std(features, _positions(each.style_mask, features))
+            restyled = adain(code, *statistics, weights=_positions(each.content_mask, code))
+            share = covered * part / total.clamp(min=torch.finfo(total.dtype).tiny)
+            mixed = mixed + share * restyled
+        return mixed
+
+
+def _positions(mask: Tensor | None, features: Tensor) -> Tensor | None:
+    height, width = features.shape[-2:]
+    return None if mask is None else guide(mask, (height, width))
+
+
+def _scaled(images: Tensor, shorter: int, smallest: int) -> Tensor:
+    """Scaled to a shorter side (0: as they are), but to no side below `smallest`."""
+    sides = images.shape[-2:]
+    scale = (shorter or min(sides)) / min(sides)
+    size = [max(smallest, round(side * scale)) for side in sides]
+    if list(sides) == size:
+        return images
+    return F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)

@@ -1,0 +1,428 @@
+"""Gatys: optimise the pixels until VGG sees the content's features and the style's correlations.
+
+Gatys, Ecker, Bethge: Image Style Transfer Using Convolutional Neural Networks, CVPR 2016; coarse to
+fine and spatial guidance as in Gatys et al.: Controlling Perceptual Factors in Neural Style
+Transfer, CVPR 2017. Network, layers and losses are the paper's: normalised VGG-19 with average
+pooling, conv4_2 and conv1_1 ... conv5_1 after their ReLU, E_l with 1 / (4 N^2 M^2).
+
+Differences from the paper: the image starts as the content, not as white noise (`--init noise`), at
+256 pixels and doubles its size (`--first_scale 0`: a single scale); L-BFGS has a strong Wolfe line
+search, so that the loss doesn't rise, and no bounds (values are clipped at the end); the style's
+longer side is scaled to the content's. As in the paper the content loss is a sum over positions and
+the style loss is not: twice the size takes four times the style weight for the same balance.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gan_style.config import at_least
+from gan_style.errors import ConfigError, TrainingError
+from gan_style.losses import perceptual
+from gan_style.losses.perceptual import ContentNorm, StyleLossName
+from gan_style.method import OptimisedMethod, Paper, Step, Style, Styles, styles_of
+from gan_style.nn.vgg import VGG, Family, Pooling
+from gan_style.statistics import guide
+
+PAPER = Paper(
+    title="Image Style Transfer Using Convolutional Neural Networks",
+    year=2016,
+    url="https://openaccess.thecvf.com/content_cvpr_2016/papers/"
+    "Gatys_Image_Style_Transfer_CVPR_2016_paper.pdf",
+    family="optimisation",
+    style="image",
+)
+
+# The conventions of well-known programs, converted to pixels in [0, 1]. Their first step, learning
+# rates and total variation are in units of 255 levels or of ImageNet's standard deviation.
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    # jcjohnson/neural-style and ProGamerGov/neural-style-pt: neural_style.lua's defaults. Its total
+    # variation has weight 1e-3 on 255 levels: 1e-3 * 255^2 here.
+    "neural_style": {
+        "vgg": "caffe",
+        "padding": "zeros",
+        "pooling": "max",
+        "content_norm": "mean",
+        "content_weight": 5.0,
+        "style_loss": "gram_chw",
+        "style_layer_weights": "1,1,1,1,1",
+        "style_weight": 100.0,
+        "tv": "l2_sum",
+        "tv_weight": 65.025,
+        "init": "noise",
+        "iterations": 1000,
+        "first_scale": 0,
+        "history": 100,
+    },
+    # leongatys/PytorchNeuralStyleTransfer: 1e3 / C^2 a layer on the means of Gram / HW.
+    "pytorch_neural_style_transfer": {
+        "padding": "zeros",
+        "pooling": "max",
+        "content_norm": "mean",
+        "content_weight": 1.0,
+        "style_loss": "gram_hw",
+        "style_layer_weights": "0.244140625,0.06103515625,0.0152587890625,0.003814697265625,"
+        "0.003814697265625",
+        "style_weight": 1.0,
+        "first_scale": 0,
+        "history": 100,
+    },
+    # Dive into Deep Learning 14.12: layers in front of the ReLU, Adam at 0.3 on normalised images.
+    "d2l": {
+        "vgg": "torchvision",
+        "pooling": "max",
+        "content_layer": "conv4_4",
+        "style_layers": "conv1_1,conv2_1,conv3_1,conv4_1,conv5_1",
+        "style_layer_weights": "1,1,1,1,1",
+        "content_norm": "mean",
+        "content_weight": 1.0,
+        "style_loss": "gram_chw",
+        "style_weight": 1e4,
+        "tv": "l1_mean",
+        "tv_weight": 44.0,  # 10 / 0.226, the mean of ImageNet's standard deviations
+        "optimizer": "adam",
+        "learning_rate": 0.068,  # 0.3 * 0.226
+        "learning_rate_decay": 0.8,
+        "first_scale": 0,
+    },
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The paper's."""
+
+    vgg: Family = "normalised"  # weights: see nn/vgg.py
+    pooling: Pooling = "average"  # of VGG; max as it was trained
+    padding: Literal["zeros", "reflect", "replicate"] | None = None  # None is the weights' own
+    content_layer: str = "relu4_2"  # whose features the image keeps
+    style_layers: str = "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1"  # whose statistics it takes on
+    style_layer_weights: str = "0.2,0.2,0.2,0.2,0.2"  # in the same order
+    content_weight: float = 1.0  # alpha
+    style_weight: float = 1e3  # beta; the paper shows alpha / beta from 5e-3 to 1e-4
+    content_norm: ContentNorm = "paper"  # half the sum, or the mean of squares
+    style_loss: StyleLossName = "gram_paper"  # what is compared, and by which factor
+    tv: Literal["l2_sum", "l1_sum", "l2_mean", "l1_mean"] = "l2_sum"  # total variation
+    tv_weight: float = 0.0  # of the total variation, for smoother images
+    init: Literal["content", "noise", "style"] = "content"  # what the image starts as
+    optimizer: Literal["lbfgs", "adam"] = "lbfgs"  # Adam takes less memory, and more iterations
+    history: int = 50  # steps that L-BFGS remembers: each takes six numbers a pixel
+    learning_rate: float = 0.02  # Adam's; pixels are in [0, 1]
+    learning_rate_decay: float = 1.0  # Adam's, every 50 iterations
+    first_scale: int = 256  # longer side of the coarsest image; doubled up to the full size; 0 none
+    iterations: int = 500  # at the coarsest scale
+    iterations_finer: int = 200  # at each of the others
+    style_scale: float = 1.0  # longer side of the style relative to the content's
+    precision: Literal["fp32", "bf16"] = "fp32"  # of VGG; losses and pixels stay in fp32
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself, in the user's spelling."""
+        at_least(1, iterations=self.iterations, history=self.history)
+        names = ("content_weight", "style_weight", "tv_weight", "first_scale", "iterations_finer")
+        at_least(0, **{name: getattr(self, name) for name in names})
+        for name in ("learning_rate", "learning_rate_decay", "style_scale"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"--{name} is {getattr(self, name)}, but must be above 0")
+        if len(self.layer_weights) != len(self.layers):
+            raise ConfigError(
+                f"--style_layer_weights has {len(self.layer_weights)} numbers, but --style_layers "
+                f"{len(self.layers)} names"
+            )
+
+    @property
+    def layers(self) -> list[str]:
+        """The names in `style_layers`."""
+        return [name.strip() for name in self.style_layers.split(",")]
+
+    @property
+    def layer_weights(self) -> list[float]:
+        """The numbers in `style_layer_weights`."""
+        try:
+            return [float(word) for word in self.style_layer_weights.split(",")]
+        except ValueError as error:
+            raise ConfigError(
+                f"--style_layer_weights is {self.style_layer_weights!r}: numbers with commas"
+            ) from error
+
+
+TV: dict[str, tuple[Literal["l1", "l2"], Literal["sum", "mean"]]] = {
+    "l2_sum": ("l2", "sum"),
+    "l1_sum": ("l1", "sum"),
+    "l2_mean": ("l2", "mean"),
+    "l1_mean": ("l1", "mean"),
+}
+
+FIRST_STEP = 0.01  # of L-BFGS: mean change of a value, of 1
+
+
+class Method(OptimisedMethod):
+    """Needs no training: every image is an optimisation of its own."""
+
+    longest_side = 512
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.smallest = 32
+        # VGG's features with their gradients, and L-BFGS's history (12 bytes a step and direction).
+        self.bytes_per_pixel = 2600.0 + (24 * config.history if config.optimizer == "lbfgs" else 0)
+
+    @cached_property
+    def vgg(self) -> VGG:
+        """The loss network, fetched when it is used first."""
+        c = self.config
+        return VGG([c.content_layer, *c.layers], 19, c.vgg, c.pooling, c.padding)
+
+    def optimise(
+        self, content: Tensor, style: Styles, state: dict[str, Any] | None = None
+    ) -> Iterator[Step]:
+        """Coarse to fine, each scale from the result of the one before."""
+        c, styles = self.config, styles_of(style)
+        sizes = self._scales(content)
+        budgets = [c.iterations, *[c.iterations_finer] * (len(sizes) - 1)]
+        first = state["scale"] if state else 0
+        image = state["image"].to(content.device) if state else self._start(content, styles)
+        for scale in range(first, len(sizes)):
+            image = _resized(image, sizes[scale])
+            objective = self._objective(_resized(content, sizes[scale]), styles)
+            descent = _Descent(image, objective, c, state if scale == first else None)
+            for iteration in range(descent.iteration, budgets[scale]):
+                terms, note = descent.step()
+                yield Step(
+                    image=descent.image.detach(),
+                    done=sum(budgets[:scale]) + iteration + 1,
+                    total=sum(budgets),
+                    terms=terms,
+                    state={"scale": scale, **descent.state()},
+                    note=note,
+                )
+                if descent.converged:
+                    break
+            image = descent.image.detach()
+
+    def _scales(self, content: Tensor) -> list[tuple[int, int]]:
+        """Heights and widths from the coarsest to the content's own, each twice the one before."""
+        height, width = content.shape[-2:]
+        longer, smallest = max(height, width), self.vgg.smallest
+        halvings = 0
+        if self.config.first_scale:
+            halvings = max(0, math.ceil(math.log2(longer / self.config.first_scale)))
+        sizes = [(round(height / 2**k), round(width / 2**k)) for k in range(halvings, -1, -1)]
+        return [size for size in sizes[:-1] if min(size) >= smallest] + sizes[-1:]
+
+    def _start(self, content: Tensor, styles: list[Style]) -> Tensor:
+        size = self._scales(content)[0]
+        if self.config.init == "noise":
+            return torch.rand(1, 3, *size, device=content.device)
+        return _resized(content if self.config.init == "content" else styles[0].image, size)
+
+    def _features(self, images: Tensor) -> dict[str, Tensor]:
+        half = self.config.precision == "bf16"
+        with torch.autocast(images.device.type, torch.bfloat16) if half else nullcontext():
+            return self.vgg.to(images.device)(images)
+
+    def _objective(
+        self, content: Tensor, styles: list[Style]
+    ) -> Callable[[Tensor], dict[str, Tensor]]:
+        """The weighted terms of an image as a function, with everything fixed worked out."""
+        c = self.config
+        loss = perceptual.STYLE_LOSSES[c.style_loss]
+        shares = dict(zip(c.layers, c.layer_weights, strict=True))
+        with torch.no_grad():
+            of_content = self._features(content)
+            wanted = of_content[c.content_layer]
+            targets = []
+            for style in styles:
+                longer = max(content.shape[-2:]) * c.style_scale
+                of_style = self._features(_longer_side(style.image, longer, self.vgg.smallest))
+                for name, share in shares.items():
+                    where = _positions(style.content_mask, of_content[name])
+                    positions = _positions(style.style_mask, of_style[name])
+                    target = loss.of(of_style[name], positions)
+                    targets.append((style.weight * share, name, where, target))
+
+        def objective(image: Tensor) -> dict[str, Tensor]:
+            features = self._features(image)
+            terms = {
+                "content": c.content_weight
+                * perceptual.content_loss(features[c.content_layer], wanted, c.content_norm)
+            }
+            distances = [
+                weight * loss.distance(loss.of(features[name], where), target)
+                for weight, name, where, target in targets
+            ]
+            terms["style"] = c.style_weight * torch.stack(distances).sum()
+            if c.tv_weight:
+                terms["tv"] = c.tv_weight * perceptual.total_variation(image, *TV[c.tv])
+            return terms
+
+        return objective
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Evaluation:
+    image: Tensor
+    loss: Tensor
+    gradient: Tensor
+    terms: dict[str, float]
+
+
+class _Descent:
+    """An image on its way down, one iteration at a time; what it is can be saved between two.
+
+    L-BFGS runs with `max_iter=1`, so that it can be looked at and saved after every iteration. It
+    would evaluate the accepted point of the line search again then; recent points are remembered
+    instead.
+    """
+
+    def __init__(
+        self,
+        image: Tensor,
+        objective: Callable[[Tensor], dict[str, Tensor]],
+        config: Config,
+        state: dict[str, Any] | None,
+    ) -> None:
+        self.objective, self.config = objective, config
+        self.image = image.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
+        self.kind = state["kind"] if state else config.optimizer
+        self.iteration = state["iteration"] if state else 0
+        self.converged = False
+        self.recent: deque[_Evaluation] = deque(maxlen=4)
+        self.unit = state["unit"] if state else self._unit()
+        self.optimizer = self._optimizer()
+        if state:
+            self.optimizer.load_state_dict(state["optimizer"])
+
+    def _unit(self) -> float:
+        """What makes the first loss 10,000, for the optimizers only.
+
+        Their thresholds are absolute (L-BFGS drops steps whose change of gradient along them is
+        below 1e-10, Adam adds 1e-8), but only the ratio of the weights should matter.
+        """
+        with torch.no_grad():
+            loss = float(sum(self.objective(self.image).values()))
+        return 1e4 / loss if math.isfinite(loss) and loss > 0 else 1.0
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        c = self.config
+        if self.kind == "adam":
+            return torch.optim.Adam([self.image], lr=c.learning_rate)
+        return torch.optim.LBFGS(
+            [self.image],
+            max_iter=1,
+            max_eval=26,  # the first is remembered, the others are the line search's
+            history_size=c.history,
+            tolerance_grad=0,
+            tolerance_change=0,
+            line_search_fn="strong_wolfe",
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What the next iteration needs, beside the images."""
+        return {
+            "kind": self.kind,
+            "iteration": self.iteration,
+            "unit": self.unit,
+            "image": self.image.detach(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def step(self) -> tuple[dict[str, float], str]:
+        """One iteration: terms of the image that it leaves (Adam: that it found), and a note."""
+        before = self.image.detach().clone()
+        self.iteration += 1
+        with torch.enable_grad():
+            self._set_learning_rate()
+            self.optimizer.step(self._evaluate)  # type: ignore[arg-type]  # a scalar tensor
+        terms = self._terms()
+        if not (self.image.isfinite().all() and math.isfinite(sum(terms.values()))):
+            return self._fall_back(before, terms)
+        if self.kind == "adam":
+            with torch.no_grad():
+                self.image.clamp_(0, 1)
+        self.converged = torch.equal(self.image, before)
+        return terms, "L-BFGS finds nothing better at this scale" if self.converged else ""
+
+    def _set_learning_rate(self) -> None:
+        c, rate = self.config, 1.0
+        if self.kind == "adam":
+            rate = c.learning_rate * c.learning_rate_decay ** ((self.iteration - 1) // 50)
+        elif self.iteration == 1:
+            # torch's first step is one unit of the gradient's sum; an average pixel shall move
+            # by FIRST_STEP, whatever the size of the image.
+            self._evaluate()
+            size = float(self.recent[-1].gradient.abs().mean())
+            rate = FIRST_STEP / size * max(1, size * self.image.numel()) if size > 0 else 1.0
+        self.optimizer.param_groups[0]["lr"] = rate
+
+    def _evaluate(self) -> Tensor:
+        """Loss and gradient of the image, remembered."""
+        for evaluation in self.recent:
+            if torch.equal(evaluation.image, self.image):
+                self.image.grad = evaluation.gradient.clone()
+                return evaluation.loss
+        terms = self.objective(self.image)
+        loss = self.unit * torch.stack(list(terms.values())).sum()
+        (gradient,) = torch.autograd.grad(loss, self.image)
+        self.image.grad = gradient.contiguous()  # L-BFGS takes views of it
+        self.recent.append(
+            _Evaluation(
+                image=self.image.detach().clone(),
+                loss=loss.detach(),
+                gradient=self.image.grad.clone(),
+                terms={name: float(value.detach()) for name, value in terms.items()},
+            )
+        )
+        return loss.detach()
+
+    def _terms(self) -> dict[str, float]:
+        for evaluation in self.recent:
+            if torch.equal(evaluation.image, self.image):
+                return evaluation.terms
+        return self.recent[-1].terms
+
+    def _fall_back(self, before: Tensor, terms: dict[str, float]) -> tuple[dict[str, float], str]:
+        """Go on with Adam from the last good image; Adam itself has nothing to fall back to."""
+        shown = ", ".join(f"{name} {value:g}" for name, value in terms.items())
+        if self.kind == "adam":
+            raise TrainingError(
+                f"the loss is no number any more in iteration {self.iteration} of Adam ({shown}): "
+                "try a lower --learning_rate or --style_weight, or --precision fp32"
+            )
+        self.kind = "adam"
+        with torch.no_grad():
+            self.image.copy_(before.clamp(0, 1))
+        self.recent.clear()
+        self.optimizer = self._optimizer()
+        return terms, (
+            f"L-BFGS left the numbers in iteration {self.iteration} ({shown}): going on with Adam "
+            "from the image before it"
+        )
+
+
+def _positions(mask: Tensor | None, features: Tensor) -> Tensor | None:
+    return None if mask is None else guide(mask, features.shape[-2:])
+
+
+def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    if images.shape[-2:] == size:
+        return images
+    return F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def _longer_side(images: Tensor, longer: float, smallest: int) -> Tensor:
+    """Scaled so that the longer side is `longer`, and the shorter one at least `smallest`."""
+    height, width = images.shape[-2:]
+    scale = longer / max(height, width)
+    return _resized(
+        images, (max(smallest, round(height * scale)), max(smallest, round(width * scale)))
+    )

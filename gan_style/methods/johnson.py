@@ -1,0 +1,211 @@
+"""Johnson: a network that is trained to give any photograph the style of one image, in one pass.
+
+Johnson, Alahi, Fei-Fei: Perceptual Losses for Real-Time Style Transfer and Super-Resolution, ECCV
+2016. A feed-forward network learns what Gatys et al. optimise: VGG-16 sees the content's features
+in its output, and the style's Gram matrices. Network, losses and weights are those of
+pytorch/examples (fast_neural_style); `--preset fast_neural_style` those of the authors' Lua code.
+
+Differences from the paper: instance norm (Ulyanov et al. 2016) for batch norm, as both programs
+have it; nearest upsampling for transposed convolutions and a linear output for the tanh; the
+features are torchvision's, with the content at relu2_2, and no total variation.
+Differences from pytorch/examples: the style's longer side is scaled, not the image squashed to a
+square; with its preset, photographs are squashed to a square, not cropped in the middle, resized
+bicubically, and shuffled.
+Differences from the Lua code: of its preset, every convolution mirrors its own border, where
+fast-neural-style mirrors 40 pixels around the image once and crops what is left of them.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gan_style.config import at_least
+from gan_style.errors import ConfigError
+from gan_style.images import load_image, resize, to_array, to_tensor
+from gan_style.losses import perceptual
+from gan_style.losses.perceptual import Statistic
+from gan_style.method import Batch, Paper, Side, Styles, TrainedMethod
+from gan_style.nn.transform_net import Output, TransformNet, Upsample
+from gan_style.nn.vgg import VGG
+
+PAPER = Paper(
+    title="Perceptual Losses for Real-Time Style Transfer and Super-Resolution",
+    year=2016,
+    url="https://arxiv.org/abs/1603.08155",
+    family="feedforward",
+    style="fixed",
+)
+
+GramLoss = Literal["gram_chw", "gram_hw", "gram_paper", "gram_none"]
+
+# Both: 2 epochs of the 80,000 photographs of COCO's train2014, in steps of 4.
+PRESETS: dict[str, dict[str, Any]] = {
+    "pytorch_examples": {
+        "load_size": 256,
+        "flip": False,
+        "batch_size": 4,
+        "images": 160_000,
+        "schedule": "constant",
+        "ema": 0.0,
+    },
+    # jcjohnson/fast-neural-style: train.lua's defaults. Its total variation has weight 1e-6 on 255
+    # levels and is summed over the 4 images of a batch, where ours is averaged: 1e-6 * 255^2 * 4.
+    "fast_neural_style": {
+        "load_size": 256,
+        "flip": False,
+        "batch_size": 4,
+        "images": 160_000,
+        "schedule": "constant",
+        "ema": 0.0,
+        "upsample": "transposed",
+        "output": "tanh",
+        "vgg": "caffe",
+        "style_size": 256,
+        "content_layer": "relu3_3",
+        "content_weight": 1.0,
+        "style_weight": 5.0,
+        "tv_weight": 0.2601,
+    },
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The defaults of pytorch/examples."""
+
+    style: str = ""  # file of the style image
+    style_size: int = 0  # longer side in pixels that it is scaled to; 0 leaves it as it is
+    content_side: Literal["a", "b"] = "b"  # collection of the contents; the other isn't read
+    width: int = 32  # channels after the first convolution; 16 is a quarter of the weights
+    upsample: Upsample = "nearest"  # or transposed, as the paper: checkerboards at first
+    output: Output = "linear"  # clipped at the end; tanh keeps to 150 levels around a mean colour
+    vgg: Literal["torchvision", "caffe", "random"] = "torchvision"  # weights: see nn/vgg.py
+    content_layer: str = "relu2_2"  # of VGG-16, whose features the translation keeps
+    content_weight: float = 1e5  # of the mean squared difference of features
+    style_layers: str = "relu1_2,relu2_2,relu3_3,relu4_3"  # whose Gram matrices it takes on
+    style_loss: GramLoss = "gram_chw"  # by what the matrices are divided: weights hang on it
+    style_weight: float = 1e10  # of the sum over the layers; up to 1e11 for some styles
+    tv_weight: float = 0.0  # of half the sum of squared differences of neighbouring pixels
+    learning_rate: float = 1e-3  # Adam's
+
+    def __post_init__(self) -> None:
+        """Refuse what no training can use, in the user's spelling."""
+        at_least(1, width=self.width)
+        for name in ("style_size", "content_weight", "style_weight", "tv_weight"):
+            at_least(0, **{name: getattr(self, name)})
+        if not self.learning_rate > 0:
+            raise ConfigError(f"--learning_rate is {self.learning_rate}, but must be above 0")
+
+    @property
+    def layers(self) -> list[str]:
+        """The names in `style_layers`."""
+        return [name.strip() for name in self.style_layers.split(",")]
+
+
+class Method(TrainedMethod):
+    """`net` paints; VGG-16 is only there for its losses, and no part of what is saved."""
+
+    players: ClassVar[dict[str, tuple[str, ...]]] = {"generator": ("net",)}
+    averaged: ClassVar[tuple[str, ...]] = ("net",)
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.net = TransformNet(config.width, config.upsample, config.output)
+        self.multiple = self.net.multiple
+        self.smallest = max(self.net.smallest, 16)  # VGG's fourth pooling needs 16 in training
+        # Measured at 16, 32 and 64 channels on a CPU: 24, 23 and 22 bytes each; transposed 15.
+        self.bytes_per_pixel = 24.0 * config.width
+        self._style_targets: dict[str, Statistic] = {}
+
+    @cached_property
+    def vgg(self) -> VGG:
+        """The loss network, fetched when it is used first."""
+        return VGG([self.config.content_layer, *self.config.layers], 16, self.config.vgg)
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """The contents alone."""
+        return (self.config.content_side,)
+
+    @property
+    def translators(self) -> tuple[str, ...]:
+        """The one network."""
+        return ("net",)
+
+    def ready(self) -> None:
+        """Read the style image and fetch VGG."""
+        self._targets(next(self.net.parameters()).device)
+
+    def optimizer(self, player: str, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Adam as it comes."""
+        return torch.optim.Adam(parameters, lr=self.config.learning_rate)
+
+    def translate(self, content: Tensor, style: Styles = None) -> Tensor:
+        """Images (N, 3, H, W) in [0, 1] through the network; `style` is unread."""
+        return self._painted(content).clamp(0, 1)
+
+    def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """One step on a batch of contents."""
+        c = self.config
+        content = batch[c.content_side]
+        painted = self._painted(content)
+        with torch.no_grad():
+            wanted = self._features(content)[c.content_layer]
+        features = self._features(painted)
+        loss = perceptual.STYLE_LOSSES[c.style_loss]
+        distances = [
+            loss.distance(loss.of(features[name], None), target)
+            for name, target in self._targets(content.device).items()
+        ]
+        terms = {
+            "content": c.content_weight
+            * perceptual.content_loss(features[c.content_layer], wanted, "mean"),
+            "style": c.style_weight * torch.stack(distances).sum(),
+        }
+        if c.tv_weight > 0:
+            terms["tv"] = c.tv_weight * perceptual.total_variation(painted, "l2", "sum")
+        yield "generator", terms
+
+    def preview(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
+        """Contents beside their translations."""
+        content = batch[self.config.content_side]
+        return {"translated": {"content": content, "translated": self.translate(content)}}
+
+    def _painted(self, content: Tensor) -> Tensor:
+        """The network's output in units of [0, 1], which it may leave."""
+        return self.net(content * 255) / 255
+
+    def _features(self, images: Tensor) -> dict[str, Tensor]:
+        return self.vgg.to(images.device)(images)
+
+    def _targets(self, device: torch.device) -> dict[str, Statistic]:
+        """The style's Gram matrices, worked out once."""
+        if not self._style_targets:
+            loss = perceptual.STYLE_LOSSES[self.config.style_loss]
+            with torch.no_grad():
+                features = self._features(self._style_image().to(device))
+                self._style_targets = {
+                    name: loss.of(features[name], None) for name in self.config.layers
+                }
+        self._style_targets = {  # the same tensors where they are on the device already
+            name: tuple(part.to(device) for part in target)
+            for name, target in self._style_targets.items()
+        }
+        return self._style_targets
+
+    def _style_image(self) -> Tensor:
+        """(1, 3, H, W), scaled, and large enough for VGG."""
+        c = self.config
+        if not c.style:
+            raise ConfigError("--style is missing: johnson learns the style of one image")
+        array = to_array(load_image(Path(c.style)))
+        sides = array.shape[:2]
+        scale = c.style_size / max(sides) if c.style_size else 1.0
+        height, width = (max(self.vgg.smallest, round(side * scale)) for side in sides)
+        return to_tensor(resize(array, (height, width)))[None]

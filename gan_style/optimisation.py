@@ -1,0 +1,131 @@
+"""One image by an OptimisedMethod: progress, pictures and curves on the way, and going on later.
+
+<out>/photo.png                       the result
+<out>/photo.steps/0050.png            intermediate images, and the losses for TensorBoard
+<out>/photo.state.safetensors         only while it isn't finished: where it stood
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from gan_style import checkpoint
+from gan_style.errors import ConfigError, Interrupted
+from gan_style.files import atomic_file
+from gan_style.images import from_tensor, save_png
+from gan_style.method import OptimisedMethod, Step, Style
+from gan_style.signals import postponed
+
+SAVE_EVERY_SECONDS = 300.0
+
+
+def optimise(
+    method: OptimisedMethod,
+    content: Tensor,
+    styles: Sequence[Style],
+    output: Path,
+    options: Mapping[str, Any],
+    save_every: int = 0,
+    resume: bool = False,
+    finish: Callable[[Tensor], Tensor] = lambda image: image,
+) -> Tensor:
+    """Run `method.optimise` to its end.
+
+    Args:
+        method: on the device of the images.
+        content: (1, 3, H, W), RGB in [0, 1].
+        styles: at least one.
+        output: file of the result, beside which everything else is written; not itself written.
+        options: what the result depends on beside the images; a state of others isn't gone on from.
+        save_every: iterations between two intermediate images; 0 writes neither those nor curves.
+        resume: go on from `output`'s state where there is one.
+        finish: what is still to be done to an image before it can be looked at.
+
+    Returns:
+        The image (1, 3, H, W), not finished.
+
+    Raises:
+        ConfigError: there is a state of other options or images.
+        Interrupted: Ctrl-C or SIGTERM; the state is saved.
+    """
+    made_of = json.dumps([dict(options), _digest(content, styles)])
+    saved = output.with_suffix(".state.safetensors")
+    start = _read(saved, made_of) if resume and saved.exists() else {"image": content}
+    signals: list[int] = []
+    writer = _writer(output.with_suffix(".steps")) if save_every else None
+    last_saved = time.monotonic()
+    image = start["image"].to(content.device)  # all there is if no iteration was left to do
+    with (
+        tqdm(desc=output.stem, unit=" it", delay=2, dynamic_ncols=True) as bar,
+        postponed(signals.append),
+        closing(writer) if writer else nullcontext(),
+    ):
+        for step in method.optimise(content, styles, start.get("state")):
+            image = step.image
+            _show(bar, step)
+            if writer:
+                for name, value in step.terms.items():
+                    writer.add_scalar(f"loss/{name}", value, step.done)
+                if step.done % save_every == 0 or step.done == step.total:
+                    path = output.with_suffix(".steps") / f"{step.done:04}.png"
+                    save_png(from_tensor(finish(image)[0]), path)
+            due = time.monotonic() - last_saved > SAVE_EVERY_SECONDS
+            if signals or (due and step.done < step.total):
+                stand = {"made_of": made_of, "image": step.image, "state": step.state}
+                with atomic_file(saved) as partial:
+                    checkpoint.save_state(stand, partial)
+                last_saved = time.monotonic()
+            if signals:
+                raise Interrupted(
+                    f"stopped by signal {signals[0]} after {step.done} of {step.total} "
+                    "iterations, its state is saved: go on with the same command and --resume"
+                )
+    return image
+
+
+def forget(output: Path) -> None:
+    """Remove the state of a result that is finished."""
+    output.with_suffix(".state.safetensors").unlink(missing_ok=True)
+
+
+def _show(bar: tqdm, step: Step) -> None:
+    if bar.total is None:
+        bar.total, bar.initial = step.total, step.done - 1
+        bar.n = step.done - 1
+    bar.update(step.done - bar.n)
+    bar.set_postfix({name: f"{value:.3g}" for name, value in step.terms.items()}, refresh=False)
+    if step.note:
+        bar.write(f"{bar.desc}: {step.note}")
+
+
+def _read(path: Path, made_of: str) -> dict[str, Any]:
+    saved: dict[str, Any] = checkpoint.load_state(path)
+    if saved["made_of"] != made_of:
+        raise ConfigError(
+            f"{path} is of other options or images: give the same again, or leave --resume out and "
+            "remove it"
+        )
+    return saved
+
+
+def _digest(content: Tensor, styles: Sequence[Style]) -> str:
+    """What the images and masks are, in a few letters."""
+    sha = hashlib.sha256()
+    for tensor in [content, *(t for s in styles for t in (s.image, s.content_mask, s.style_mask))]:
+        if tensor is not None:
+            sha.update(repr(tuple(tensor.shape)).encode() + tensor.cpu().numpy().tobytes())
+    sha.update(repr([style.weight for style in styles]).encode())
+    return sha.hexdigest()
+
+
+def _writer(folder: Path) -> Any:
+    from torch.utils.tensorboard import SummaryWriter  # takes seconds
+
+    return SummaryWriter(folder)
