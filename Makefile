@@ -10,7 +10,7 @@ RUN := results/demo
 MINUTES := 6
 LAUNCH := $(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 
-.PHONY: install demo test test-all test-slow lint format check tensorboard docs
+.PHONY: install demo test test-all test-slow test-weights lint format check tensorboard docs
 
 install: $(READY)
 
@@ -44,7 +44,10 @@ test: install
 test-slow: install
 	$(BIN)/python -m pytest -m "slow or distributed"
 
-test-all: test test-slow
+test-weights: install
+	$(BIN)/python -m pytest -m weights
+
+test-all: test test-slow test-weights
 
 lint: install
 	$(BIN)/ruff check .

@@ -57,7 +57,8 @@ def optimise(
     """
     made_of = json.dumps([dict(options), _digest(content, styles)])
     saved = output.with_suffix(".state.safetensors")
-    start = _read(saved, made_of) if resume and saved.exists() else {"image": content}
+    earlier = _read(saved, made_of) if resume and saved.exists() else None
+    start: dict[str, Any] = earlier or {"image": content}
     signals: list[int] = []
     writer = _writer(output.with_suffix(".steps")) if save_every else None
     last_saved = time.monotonic()

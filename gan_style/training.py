@@ -214,7 +214,7 @@ class Trainer:
         """Every player's step on one batch; yields what the players saw."""
         accelerator = self.accelerator
         with accelerator.accumulate(*(getattr(self.method, name) for name in self.names)):
-            for player, terms in self.method.losses(batch):
+            for player, terms in self._losses(batch):
                 accelerator.backward(torch.stack(list(terms.values())).sum())
                 self.optimizers[player].step()
                 self.optimizers[player].zero_grad()
@@ -223,6 +223,19 @@ class Trainer:
             self.progress.steps += 1
             for name, average in self.averages.items():
                 average.update_parameters(self.net(name))
+
+    def _losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """The method's, each worked out in the launch's precision.
+
+        The prepared networks are so by themselves; this is for those that only judge, as VGG.
+        """
+        phases = self.method.losses(batch)
+        while True:
+            with self.accelerator.autocast():
+                phase = next(phases, None)
+            if phase is None:
+                return
+            yield phase
 
     def spent(self) -> float:
         """The share of the budget that is used up."""

@@ -215,7 +215,7 @@ def _entry(paths: Sequence[str], index: int) -> Path | None:
 
 def _read_pairs(path: Path) -> list[dict[str, str]]:
     try:
-        with path.open(**CSV) as file:
+        with path.open(**CSV | {"encoding": "utf-8-sig"}) as file:  # spreadsheets put a mark first
             rows = list(csv.DictReader(file))
     except OSError as error:
         raise DataError(f"--pairs {path}: {error.strerror}") from error
@@ -259,13 +259,19 @@ def check_sizes(method: Method, jobs: Sequence[Job], how: How) -> None:
         except Exception:  # what can't be read is told when its turn comes
             continue
         height, width = _scaled_size((height, width), how.side)
-        needed = height * width * method.bytes_per_pixel
+        needed = _bytes(method, (height, width))
         if needed > free:
-            side = max(16, int(max(height, width) * (free / needed) ** 0.5))  # 0 keeps all sizes
+            sides = range(max(height, width) // 16 * 16, 16, -16)
+            fitting = (s for s in sides if _bytes(method, _scaled_size((height, width), s)) <= free)
             raise UserError(
                 f"{path} at {width}x{height} pixels takes about {needed / 1e9:.1f} GB, but "
-                f"{free / 1e9:.1f} GB are free: try --side {side // 16 * 16}"
+                f"{free / 1e9:.1f} GB are free: try --side {next(fitting, 16)}"
             )
+
+
+def _bytes(method: Method, size: tuple[int, int]) -> float:
+    height, width = _padded_size(size, method.multiple, method.smallest)
+    return height * width * method.bytes_per_pixel
 
 
 def translate_files(
@@ -367,9 +373,15 @@ def translate_arrays(
 
 def pad(array: np.ndarray, multiple: int, smallest: int) -> np.ndarray:
     """(H, W, 3) mirrored at its lower and right edge up to the next size that a network takes."""
-    sides = [-(-max(side, smallest) // multiple) * multiple for side in array.shape[:2]]
-    extra = [(0, new - old) for new, old in zip(sides, array.shape[:2], strict=True)]
-    return np.pad(array, [*extra, (0, 0)], mode="reflect")
+    height, width = array.shape[:2]
+    new_height, new_width = _padded_size((height, width), multiple, smallest)
+    extra = ((0, new_height - height), (0, new_width - width), (0, 0))
+    return np.pad(array, extra, mode="reflect")
+
+
+def _padded_size(size: tuple[int, int], multiple: int, smallest: int) -> tuple[int, int]:
+    height, width = (-(-max(side, smallest) // multiple) * multiple for side in size)
+    return height, width
 
 
 def _tensor(array: np.ndarray, method: Method, device: torch.device) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 from data_tools import check, download
-from gan_style import __main__, command
+from gan_style import __main__, command, config, methods
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAMS = {
@@ -42,8 +42,11 @@ def test_every_command_in_the_docs_has_options_that_exist(page, line):
     if name == "gan_style":
         return
     words, options = command.parse(typed[2 if typed[0] == "gan_style" else 1 :])
-    known = inspect.signature(PROGRAMS[name]).parameters
-    assert set(options) <= set(known)
+    known = {*inspect.signature(PROGRAMS[name]).parameters, "config"}
+    if name == "gan_style translate":
+        methods_options = [config.describe(methods.source(each)) for each in methods.names()]
+        known |= {"preset", *(field.name for fields in methods_options for field in fields)}
+    assert set(options) <= known
     assert len(words) <= len(known)
 
 

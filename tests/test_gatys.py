@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -114,7 +115,7 @@ def test_an_image_against_itself_has_no_loss_and_stays():
 @pytest.mark.parametrize("style_loss", ["gram_paper", "mean_std", "wasserstein", "mmd_gaussian"])
 def test_the_loss_of_lbfgs_never_rises(style_loss):
     values = losses(run(make(iterations=6, style_loss=style_loss), picture(0), picture(1)))
-    assert all(after <= before for before, after in zip(values, values[1:], strict=False))
+    assert all(after <= before for before, after in pairwise(values))
     assert values[-1] < 0.9 * values[0]
 
 
@@ -196,7 +197,7 @@ def test_the_image_starts_as_asked(init, expected):
 
 def test_blended_styles_pull_as_the_average_of_their_grams():
     # sum w (G - A)^2 and (G - sum w A)^2 have one gradient, where the w add up to 1.
-    method = make(content_weight=0.0)
+    method = make(content_weight=0.0, style_weight=1e3)
     method.vgg.double()
     content, image = (picture(seed, dtype=torch.float64) for seed in (0, 3))
     styles = [picture(seed, dtype=torch.float64) for seed in (1, 2)]
@@ -311,7 +312,7 @@ def test_bfloat16_features_give_nearly_the_same_losses():
 def test_presets_are_what_the_methods_source_says_and_can_be_built(name):
     assert config.presets(methods.source("gatys"))[name] == gatys.PRESETS[name]
     built = config.build(gatys.Config, gatys.PRESETS[name])
-    assert len(built.layers) == len(built.layer_weights) == 5
+    assert len(built.layers) == len(built.layer_weights) == (4 if name == "johnson" else 5)
     assert built == gatys.Config() or name != "paper"
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from gan_style import translation
-from gan_style.errors import DataError
+from gan_style.errors import DataError, UserError
 from gan_style.images import load_image, to_array
 from gan_style.method import Method
 
@@ -28,6 +28,12 @@ class Darker(Method):
         return content - 10 / 255
 
 
+def translate(method, content, out, **how):
+    jobs = translation.jobs_without_styles(content)
+    how = translation.How(device=torch.device("cpu"), **how)
+    return translation.translate_files(method, jobs, out, how, {})
+
+
 def noise(width, height, seed=0):
     values = np.random.default_rng(seed).integers(10, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(values)
@@ -36,8 +42,7 @@ def noise(width, height, seed=0):
 @pytest.mark.parametrize("size", [(24, 24), (37, 61), (1, 1), (3, 200), (25, 8)])
 def test_every_size_comes_out_as_it_went_in(tmp_path, size):
     noise(*size).save(tmp_path / "x.png")
-    names = translation.output_names(tmp_path / "x.png")
-    assert translation.translate_files(Darker(), names, tmp_path / "out", torch.device("cpu")) == []
+    assert translate(Darker(), tmp_path / "x.png", tmp_path / "out") == []
     result = to_array(load_image(tmp_path / "out" / "x.png"))
     # Pixel by pixel the method's result: nothing was scaled, shifted or truncated.
     assert (result == np.asarray(noise(*size)) - 10).all()
@@ -53,8 +58,7 @@ def test_padding_mirrors_the_lower_and_right_edge():
 def test_times_are_written_for_every_image(tmp_path):
     for i in range(3):
         noise(30, 40 + i).save(tmp_path / f"{i}.png")
-    names = translation.output_names(tmp_path)
-    translation.translate_files(Darker(), names, tmp_path / "out", torch.device("cpu"))
+    translate(Darker(), tmp_path, tmp_path / "out")
     rows = list(csv.DictReader((tmp_path / "out" / "times.csv").read_text().splitlines()))
     assert [(row["name"], row["width"], row["height"]) for row in rows] == [
         ("0.png", "30", "40"), ("1.png", "30", "41"), ("2.png", "30", "42")
@@ -66,13 +70,54 @@ def test_only_neighbours_of_one_size_share_a_batch(tmp_path):
     for i, size in enumerate([24, 24, 24, 32, 24]):
         noise(size, 24, i).save(tmp_path / f"{i}.png")
     method = Darker()
-    names = translation.output_names(tmp_path)
     out = tmp_path / "out"
-    translation.translate_files(method, names, out, torch.device("cpu"), batch_size=2)
+    translate(method, tmp_path, out, batch_size=2)
     assert [shape[0] for shape in method.shapes] == [2, 1, 1, 1]
     for i in range(5):
         expected = to_array(load_image(tmp_path / f"{i}.png")) - 10
         assert (to_array(load_image(out / f"{i}.png")) == expected).all()
+
+
+def test_contents_are_scaled_down_to_the_longer_side_but_never_up(tmp_path):
+    for name, size in {"wide": (96, 48), "low": (400, 3), "small": (24, 24)}.items():
+        noise(*size).save(tmp_path / f"{name}.png")
+    translate(Darker(), tmp_path, tmp_path / "out", side=48)
+    sizes = {path.stem: load_image(path).size for path in (tmp_path / "out").glob("*.png")}
+    # 3 pixels of 400 are 0.36 of 48: at least one is left.
+    assert sizes == {"wide": (48, 24), "low": (48, 1), "small": (24, 24)}
+
+
+def test_resuming_keeps_what_is_there_and_its_times(tmp_path):
+    contents, out, method = tmp_path / "contents", tmp_path / "out", Darker()
+    contents.mkdir()
+    for i in range(3):
+        noise(24, 24, i).save(contents / f"{i}.png")
+    translate(method, contents / "1.png", out)
+    before = (out / "1.png").stat().st_mtime_ns
+    (out / "times.csv").write_text("name,width,height,seconds\n1.png,24,24,12.5000\n")
+    translate(method, contents, out, resume=True)
+    assert len(method.shapes) == 3  # one, and then the two others
+    assert (out / "1.png").stat().st_mtime_ns == before
+    rows = list(csv.DictReader((out / "times.csv").read_text().splitlines()))
+    assert {row["name"] for row in rows} == {"0.png", "1.png", "2.png"}
+    assert [row["seconds"] for row in rows if row["name"] == "1.png"] == ["12.5000"]
+
+
+def test_times_of_what_is_done_are_kept_when_something_breaks(tmp_path):
+    for i in range(3):
+        noise(24, 24, i).save(tmp_path / f"{i}.png")
+
+    class Breaking(Darker):
+        def translate(self, content, style=None):
+            if len(self.shapes) == 2:
+                raise torch.OutOfMemoryError("3 GB")
+            return super().translate(content, style)
+
+    with pytest.raises(UserError, match=r"2\.png: not enough memory for it; try a smaller --side"):
+        translate(Breaking(), tmp_path, tmp_path / "out")
+    there = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert there == ["0.png", "1.png", "times.csv"]
+    assert len((tmp_path / "out" / "times.csv").read_text().splitlines()) == 3
 
 
 def test_names_keep_folders_and_never_collide(tmp_path):
@@ -99,8 +144,7 @@ def test_names_that_would_still_collide_are_refused(tmp_path):
 def test_a_name_that_is_no_utf_8_is_kept(tmp_path):
     name = os.fsdecode(b"caf\xe9.png")
     noise(24, 24).save(tmp_path / name)
-    names = translation.output_names(tmp_path)
-    translation.translate_files(Darker(), names, tmp_path / "out", torch.device("cpu"))
+    translate(Darker(), tmp_path, tmp_path / "out")
     assert (tmp_path / "out" / name).exists()
     assert b"caf\xe9.png,24,24" in (tmp_path / "out" / "times.csv").read_bytes()
 
@@ -108,9 +152,8 @@ def test_a_name_that_is_no_utf_8_is_kept(tmp_path):
 def test_one_unreadable_image_costs_only_itself(tmp_path):
     noise(24, 24).save(tmp_path / "good.png")
     (tmp_path / "bad.png").touch()
-    names = translation.output_names(tmp_path)
     out = tmp_path / "out"
-    (bad,) = translation.translate_files(Darker(), names, out, torch.device("cpu"))
+    (bad,) = translate(Darker(), tmp_path, out)
     assert "bad.png: not an image" in str(bad)
     assert sorted(path.name for path in out.iterdir()) == ["good.png", "times.csv"]
 
@@ -120,7 +163,7 @@ def test_a_run_translates_a_folder_both_ways(train, gan_style, toy):
     for direction, side in (("a2b", "A"), ("b2a", "B")):
         content = toy / f"test{side}"
         said = gan_style("translate", run="run", direction=direction, content=content)
-        assert f"3 images, {direction}, raw weights, cpu" in said
+        assert f"3 images, cyclegan, {direction}, raw weights, cpu" in said
         out = Path("run/translated") / direction
         names = {path.name for path in content.iterdir()}
         assert {path.name for path in out.glob("*.png")} == names

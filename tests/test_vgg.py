@@ -32,12 +32,8 @@ def published(monkeypatch):
     def load(name):
         asked.append(name)
         depth = int(name[3:5])
-        channels = [
-            (CHANNELS[block if first else block], count)
-            for block, count in enumerate(CONVOLUTIONS[depth])
-            for first in (True,)
-        ]
-        out = [channel for channel, count in channels for _ in range(count)]
+        blocks = zip(CHANNELS, CONVOLUTIONS[depth], strict=True)
+        out = [channels for channels, count in blocks for _ in range(count)]
         random = torch.Generator().manual_seed(depth)
         pairs = [
             (
@@ -63,9 +59,7 @@ def published(monkeypatch):
 
 def reference(images, state, depth, family, pooling):
     """The features after every ReLU, by the functions of torch alone."""
-    keys = sorted(
-        {key.rsplit(".", 1)[0] for key in state}, key=lambda key: int(key.split(".")[-1])
-    )
+    keys = sorted({key.rsplit(".", 1)[0] for key in state}, key=lambda key: int(key.split(".")[-1]))
     if family == "torchvision":
         x = (images - MEAN) / STD
     else:  # BGR of 0 ... 255 minus the mean that the Caffe networks were trained with
@@ -183,7 +177,7 @@ def test_memory_formats_and_compilation_change_nothing():
 
 
 def test_unknown_layers_and_families_are_refused_by_name():
-    with pytest.raises(ConfigError, match=r"VGG-16 has no layer 'relu3_4': did you mean 'relu3_\d'"):
+    with pytest.raises(ConfigError, match=r"no layer 'relu3_4': did you mean 'relu3_\d'"):
         VGG(["relu3_4"], 16, "random")
     with pytest.raises(ConfigError, match="no weights vgg16_normalised: known: vgg16_"):
         VGG(["relu1_1"], 16, "normalised")

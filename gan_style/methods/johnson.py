@@ -140,7 +140,7 @@ class Method(TrainedMethod):
 
     def ready(self) -> None:
         """Read the style image and fetch VGG."""
-        self._targets(next(self.net.parameters()).device)
+        self._targets(next(self.net.parameters()))
 
     def optimizer(self, player: str, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Adam as it comes."""
@@ -161,7 +161,7 @@ class Method(TrainedMethod):
         loss = perceptual.STYLE_LOSSES[c.style_loss]
         distances = [
             loss.distance(loss.of(features[name], None), target)
-            for name, target in self._targets(content.device).items()
+            for name, target in self._targets(content).items()
         ]
         terms = {
             "content": c.content_weight
@@ -184,17 +184,17 @@ class Method(TrainedMethod):
     def _features(self, images: Tensor) -> dict[str, Tensor]:
         return self.vgg.to(images.device)(images)
 
-    def _targets(self, device: torch.device) -> dict[str, Statistic]:
-        """The style's Gram matrices, worked out once."""
+    def _targets(self, like: Tensor) -> dict[str, Statistic]:
+        """The style's Gram matrices, worked out once; on the device of `like`."""
         if not self._style_targets:
             loss = perceptual.STYLE_LOSSES[self.config.style_loss]
             with torch.no_grad():
-                features = self._features(self._style_image().to(device))
+                features = self._features(self._style_image().to(like))
                 self._style_targets = {
                     name: loss.of(features[name], None) for name in self.config.layers
                 }
         self._style_targets = {  # the same tensors where they are on the device already
-            name: tuple(part.to(device) for part in target)
+            name: tuple(part.to(like.device) for part in target)
             for name, target in self._style_targets.items()
         }
         return self._style_targets
