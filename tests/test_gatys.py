@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from gan_style import config, methods
 from gan_style.errors import ConfigError, TrainingError
+from gan_style.images import load_image, to_array, to_tensor
 from gan_style.method import Style
 from gan_style.methods import gatys
 
@@ -340,3 +341,32 @@ def test_options_that_cannot_work_are_refused_by_name_and_value(options, message
 def test_an_unknown_layer_is_refused_before_anything_is_made():
     with pytest.raises(ConfigError, match="no layer 'relu6_1'"):
         run(make(content_layer="relu6_1"), picture(0), picture(1))
+
+
+# With the published network
+
+
+def museum_picture(path, side=128):
+    return to_tensor(to_array(load_image(path).resize((side, side))))[None]
+
+
+@pytest.mark.weights
+def test_on_paintings_too_an_image_against_itself_has_no_loss(museum):
+    image = museum_picture(museum / "testB" / "436528.jpg")
+    method = gatys.Method(gatys.Config(first_scale=0))
+    assert losses(run(method, image, image)) == [0.0]
+
+
+@pytest.mark.weights
+def test_on_paintings_too_the_loss_never_rises_and_the_sweep_is_monotone(museum):
+    content = museum_picture(museum / "testA" / "436037.jpg")
+    style = museum_picture(museum / "testB" / "436528.jpg")
+    ends = []
+    for ratio in (1e3, 5e3, 1e4, 5e4, 1e5):
+        config = gatys.Config(first_scale=0, iterations=25, style_weight=ratio)
+        steps = run(gatys.Method(config), content, style)
+        assert all(after <= before for before, after in pairwise(losses(steps)))
+        ends.append((steps[-1].terms["content"], steps[-1].terms["style"] / ratio))
+    content_losses, style_losses = zip(*ends, strict=True)
+    assert list(content_losses) == sorted(content_losses)
+    assert list(style_losses) == sorted(style_losses, reverse=True)

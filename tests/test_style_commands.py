@@ -177,9 +177,11 @@ def test_one_of_many_is_the_same_as_one_alone(translate, folders):
     assert (pixels("one.png") == pixels("out/deep/y/b.png")).all()
 
 
-def test_pairs_of_a_file_are_the_only_ones_made(translate, folders):
+@pytest.mark.parametrize("mark", ["", "\ufeff"])  # the second is what spreadsheets write
+def test_pairs_of_a_file_are_the_only_ones_made(translate, folders, mark):
     Path("pairs.csv").write_text(
-        "style,content,note\nx.jpg,deep/c.png,first\ndeep/y.png,a.png,\nx.jpg,b.jpg,\n"
+        f"{mark}style,content,note\nx.jpg,deep/c.png,first\ndeep/y.png,a.png,\nx.jpg,b.jpg,\n",
+        encoding="utf-8",
     )
     translate(out="out", pairs="pairs.csv", **folders, **ADAIN)
     assert below("out") == ["deep/y/a.png", "times.csv", "x/b.png", "x/deep/c.png"]
