@@ -70,7 +70,7 @@ def translate(
         batch_size: images at once; chosen by their size when not given.
         seed: of noise that a method starts from.
         device: cpu, cuda, cuda:1, ...; the accelerator where there is one when not given.
-        options: of the method.
+        options: any option of the method.
     """
     at_least(1, batch_size=batch_size)
     at_least(0, side=side, save_every=save_every, seed=seed)
