@@ -6,7 +6,8 @@ All on this machine in one run, batch 1, images in memory to images in memory, a
 any file. The feed-forward methods get the median of --repeats runs after two to warm up; Gatys is
 timed once, since its iterations are repetitions already. Where fewer iterations are measured than a
 column says, the rest is extrapolated from the last half of those that were, and marked by ~.
-Networks have random weights: their speed doesn't depend on them.
+Networks have random weights and noise for images: a pass takes as long, and L-BFGS evaluates as
+often (28 times in 25 iterations, the same as with the published VGG on paintings).
 """
 
 import platform
@@ -19,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from gan_style import command
+from gan_style.errors import ConfigError
 from gan_style.methods import adain, gatys, johnson
 
 ITERATIONS = (100, 300, 500)
@@ -29,10 +31,10 @@ def bench(
 ) -> None:
     """Print the table."""
     place = torch.device(device)
-    rows = [
-        _row(int(size), int(count), repeats, place)
-        for size, count in zip(sizes.split(","), measured.split(","), strict=True)
-    ]
+    sides, counts = _numbers("sizes", sizes), _numbers("measured", measured)
+    if len(sides) != len(counts):
+        raise ConfigError(f"--sizes has {len(sides)} numbers, but --measured {len(counts)}")
+    rows = [_row(size, count, repeats, place) for size, count in zip(sides, counts, strict=True)]
     kind = torch.cuda.get_device_name(place) if place.type == "cuda" else platform.processor()
     print(f"\n{kind or place.type}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
     header = ["size", *(f"Gatys {n} it." for n in ITERATIONS), "Johnson", "AdaIN"]
@@ -40,6 +42,12 @@ def bench(
     print(f"| {' | '.join(header)} |\n|{'---|' * len(header)}")
     for row in rows:
         print(f"| {' | '.join(row)} |")
+
+
+def _numbers(name: str, text: str) -> list[int]:
+    if not all(word.isdecimal() and int(word) >= 32 for word in text.split(",")):
+        raise ConfigError(f"--{name} is {text!r}, but must be numbers of at least 32, with commas")
+    return [int(word) for word in text.split(",")]
 
 
 def _row(size: int, measured: int, repeats: int, device: torch.device) -> list[str]:

@@ -44,6 +44,10 @@ def compare(
         raise DataError(f"--content {content}: no images in this folder")
     painting = _tensor(Path(style), side)
     nets = _nets(Path(run), earlier)
+    trained = next(iter(nets.values())).config
+    for name in ("content_layer", "content_weight", "style_layers", "style_loss", "style_weight"):
+        if getattr(trained, name) != gatys.PRESETS["johnson"][name]:
+            raise DataError(f"{run} was trained with another {name}: {getattr(trained, name)}")
     judge = gatys.Method(gatys.Config(**gatys.PRESETS["johnson"], iterations=max(MARKS)))
     lost: dict[str, list[float]] = {}
     rows = []

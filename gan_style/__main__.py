@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gan_style import command, methods, runs
-from gan_style.config import at_least, build, describe, did_you_mean, help_text, presets_line
+from gan_style.config import at_least, build, describe, did_you_mean, help_text, presets
 from gan_style.errors import ConfigError, DataError
 from gan_style.files import make_writable
 
@@ -69,11 +69,13 @@ def translate(
         overwrite: replace images that are in the output folder already.
         batch_size: images at once; chosen by their size when not given.
         seed: of noise that a method starts from.
-        device: cpu, cuda, cuda:1, ...; the accelerator where there is one when not given.
+        device: cpu, cuda, cuda:1, mps; cuda where there is one when not given.
         options: any option of the method.
     """
     at_least(1, batch_size=batch_size)
     at_least(0, side=side, save_every=save_every, seed=seed)
+    if seed >= 2**31:
+        raise ConfigError(f"--seed is {seed}, but must be below {2**31}")
     if bool(run) == bool(method):
         both = f"--run is {run!r} and --method {method!r}"
         raise ConfigError(f"{both if run else 'no --run and no --method'}: give one of the two")
@@ -83,9 +85,16 @@ def translate(
     import torch
 
     from gan_style import checkpoint, translation
+    from gan_style.images import SUFFIXES
     from gan_style.method import OptimisedMethod, TrainedMethod
 
     module = methods.load(name)
+    if record:
+        _refuse_trained_in(module.Method, options, run)
+    elif weights != "raw":
+        raise ConfigError(f"--weights is {weights!r}, but only a run has averaged weights")
+    if save_every and not issubclass(module.Method, OptimisedMethod):
+        raise ConfigError(f"--save_every is {save_every}, but {name} has no iterations to show")
     method_config = build(module.Config, typed)
     takes_style = module.PAPER.style == "image"
     if takes_style:
@@ -103,7 +112,7 @@ def translate(
         )  # fmt: skip
         jobs = translation.jobs_without_styles(Path(content))
     folder = Path(out) if out else _default_folder(run, name, method_config)
-    single = bool(out and folder.suffix and not folder.is_dir())
+    single = bool(out) and folder.suffix.lower() in SUFFIXES and not folder.is_dir()
     if single:
         folder, jobs = _single(folder, jobs)
     if not resume:
@@ -121,7 +130,7 @@ def translate(
         batch_size=batch_size,
         side=(built.longest_side or 0) if side is None else side,
         colour=colour,
-        save_every=save_every if isinstance(built, OptimisedMethod) else 0,
+        save_every=save_every,
         resume=resume,
         times=not single,
     )
@@ -131,9 +140,14 @@ def translate(
     made_by = _label(name, method_config, f"{weights} weights" if record else "")
     print(f"{images}, {made_by}, {place} -> {folder}")
     bad = translation.translate_files(
-        built.to(place).eval().requires_grad_(False), jobs, folder, how, asdict(method_config)
+        built.to(place).eval().requires_grad_(False),
+        jobs,
+        folder,
+        how,
+        {**asdict(method_config), "seed": seed},
     )
-    print(f"{len(jobs) - len(bad)} written to {folder}")
+    there = len(jobs) - len(bad)
+    print(f"{there} of {len(jobs)} are in {folder}" if resume else f"{there} written to {folder}")
     if bad:
         listed = "; ".join(dict.fromkeys(map(str, bad)))
         raise DataError(f"{len(bad)} of {len(jobs)} images were left out: {listed}")
@@ -146,13 +160,23 @@ def _method_options(
     names = [field.name for field in describe(methods.source(name))]
     for key in options:
         if key not in [*names, "preset"]:
-            known = [*names, *inspect.signature(translate).parameters]
+            known = {*names, *inspect.signature(translate).parameters} - {"options"}
             raise ConfigError(f"unknown option --{key}: {did_you_mean(key, known, '--')}")
     if record and "preset" in options:
         raise ConfigError(f"--preset is {options['preset']!r}, but a run has its own options")
     if record:
         return record["method"] | options
     return command.with_preset({**options, "method": name}, options.get("preset", ""))
+
+
+def _refuse_trained_in(method: Any, options: dict[str, str], run: str) -> None:
+    """Refuse options that the weights of a run depend on."""
+    for option, value in options.items():
+        if option not in method.adjustable:
+            may = ", ".join(f"--{name}" for name in method.adjustable) or "no option of the method"
+            raise ConfigError(
+                f"--{option} is {value!r}, but {run} was trained with its own: {may} can be changed"
+            )
 
 
 def _refuse_styles(name: str, **given: str) -> None:
@@ -250,7 +274,10 @@ def list_methods(name: str = "", /) -> None:
     """
     if name:
         source = methods.source(name)
-        print("\n".join([name, help_text(describe(source)), *filter(None, [presets_line(source)])]))
+        print(f"{name}\n{help_text(describe(source))}")
+        for preset, options in presets(source).items():
+            shown = [f"--{key}={value}" for key, value in options.items()]
+            print(f"preset {preset}: {' '.join(shown) or 'as above'}")
         return
     for each in methods.names():
         summary = methods.source(each).read_text(encoding="utf-8").split('"""')[1].splitlines()[0]
@@ -280,8 +307,8 @@ def list_weights(action: str = "", name: str = "", /) -> None:
     for row in weights.rows():
         size = f"{row.size / 1e6:.0f} MB" if row.size else "size unknown"
         print(f"\n{row.name:20}{row.path or 'missing'}\n    {row.about}, {size}, {row.licence}")
-        for source in row.sources:
-            print(f"    {source}")
+        for file, sources in row.files.items():
+            print(f"    {file}: {', or '.join(sources)}")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

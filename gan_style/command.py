@@ -10,7 +10,7 @@ import inspect
 import io
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +147,14 @@ def with_preset(options: dict[str, Any], name: str) -> dict[str, Any]:
     """Options over those of a preset of their method; an empty name is its first, if it has any."""
     source = methods.source(str(options.get("method", TrainConfig.method)))
     name = preset_name(options | {"preset": name})
-    beneath = config.presets(source)[name] if name else {}
+    beneath = dict(config.presets(source)[name]) if name else {}
+    if "size" in options and _exceeds(options["size"], beneath.get("load_size")):
+        del beneath["load_size"]  # it follows the size, then
     return over(beneath, {key: value for key, value in options.items() if key != "preset"})
+
+
+def _exceeds(typed: Any, limit: int | None) -> bool:
+    return limit is not None and str(typed).isdecimal() and int(typed) > limit
 
 
 def sections(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -172,9 +178,17 @@ def training_help(method: str) -> str:
     """Every option of a training, by section."""
     here, source = Path(config.__file__), methods.source(method)
     presets = config.presets_line(source)
-    parts = {
+    first = next(iter(config.presets(source).values()), {})
+    fields_of = {
         "Data": config.describe(here, "DataConfig"),
         "Training": config.describe(here, "TrainConfig"),
         f"Method {method}" + f"; {presets}" * bool(presets): config.describe(source),
+    }
+    parts = {  # with the defaults that are in force, those of the method's first preset
+        title: [
+            replace(each, default=repr(first[each.name])) if each.name in first else each
+            for each in described
+        ]
+        for title, described in fields_of.items()
     }
     return "\n\n".join(f"{title}\n{config.help_text(part)}" for title, part in parts.items())

@@ -94,13 +94,12 @@ class Method(nn.Module):
 class Step:
     """Where an optimisation of pixels is after one iteration."""
 
-    image: Tensor  # (1, 3, h, w) of the current scale
+    image: Tensor  # (1, 3, h, w) of the current scale; the next step may change it in place
     done: int  # iterations over all scales
     total: int
     terms: dict[str, float]  # weighted losses
-    state: dict[
-        str, Any
-    ]  # what `optimise` needs to go on from here, as checkpoint.save_state takes
+    # What `optimise` goes on from; checkpoint.save_state takes it.
+    state: dict[str, Any]
     note: str = ""  # something the user should know
 
 
@@ -157,6 +156,7 @@ class TrainedMethod(Method):
     players: ClassVar[dict[str, tuple[str, ...]]]
     averaged: ClassVar[tuple[str, ...]]
     pretrained: ClassVar[dict[str, str]] = {}  # network -> the published weights that fill it
+    adjustable: ClassVar[tuple[str, ...]] = ()  # options that translate may change after training
 
     @property
     def sides(self) -> tuple[Side, ...]:

@@ -91,6 +91,11 @@ def optimise(
     return image
 
 
+def is_under_way(output: Path) -> bool:
+    """Whether there is a state of a result to go on from."""
+    return output.with_suffix(".state.safetensors").exists()
+
+
 def forget(output: Path) -> None:
     """Remove the state of a result that is finished."""
     output.with_suffix(".state.safetensors").unlink(missing_ok=True)

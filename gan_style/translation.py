@@ -154,17 +154,20 @@ def jobs_with_styles(
         raise ConfigError(
             f"--content_masks are for one content, but --content {content} has {len(contents)}"
         )
-    jobs = {
-        (path, blend[0].path): Job(content=path, name=folder / name, styles=blend)
-        for blend, folder in styles.items()
-        for path, name in contents.items()
-    }
-    for name, uses in Counter(job.name for job in jobs.values()).items():
+    if pairs is None:
+        wanted = [(path, blend) for blend in styles for path in contents]
+    else:
+        by_path = {blend[0].path: blend for blend in styles}
+        found = (contents, by_path)
+        wanted = [_pair(*found, content, Path(style), pairs, row) for row in _read_pairs(pairs)]
+    jobs = [
+        Job(content=path, name=styles[blend] / contents[path], styles=blend)
+        for path, blend in dict.fromkeys(wanted)
+    ]
+    for name, uses in Counter(job.name for job in jobs).items():
         if uses > 1:  # x/y.png is content y in style x, and y of a folder x of contents ...
             raise DataError(f"{uses} images would become {name}: rename a style or a content")
-    if pairs is None:
-        return list(jobs.values())
-    return [_job_of_pair(jobs, content, Path(style), pairs, row) for row in _read_pairs(pairs)]
+    return jobs
 
 
 def _exists(path: str) -> bool:
@@ -226,23 +229,25 @@ def _read_pairs(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _job_of_pair(
-    jobs: dict[tuple[Path, Path], Job],
+def _pair(
+    contents: dict[Path, Path],
+    styles: dict[Path, tuple[StyleFile, ...]],
     content: Path,
     style: Path,
     pairs: Path,
     row: dict[str, str],
-) -> Job:
+) -> tuple[Path, tuple[StyleFile, ...]]:
+    """The content and the style that a row of `pairs` names."""
     for folder, key in ((content, "content"), (style, "style")):
         if not (folder / (row[key] or "")).is_file():
             raise DataError(f"--pairs {pairs} names {row[key]!r}, which isn't in {folder}")
-    job = jobs.get((content / row["content"], style / row["style"]))
-    if job is None:  # files both, but no images, hidden, or behind ".."
+    path, blend = content / row["content"], styles.get(style / row["style"])
+    if path not in contents or blend is None:  # no images, hidden, or behind ".."
         raise DataError(
             f"--pairs {pairs} names {row['content']!r} in {row['style']!r}, but these aren't both "
             f"among the images found in {content} and {style}"
         )
-    return job
+    return path, blend
 
 
 def check_sizes(method: Method, jobs: Sequence[Job], how: How) -> None:
@@ -293,8 +298,11 @@ def translate_files(
         What couldn't be read; everything else is written.
     """
     bad: list[ImageError] = []
-    rows = _earlier_times(out) if how.resume else {}
-    waiting = [job for job in jobs if not (how.resume and (out / job.name).exists())]
+    earlier = _earlier_times(out) if how.resume else {}
+    waiting = [job for job in jobs if not (how.resume and _is_done(job, out, earlier))]
+    rows = earlier or {}
+    if how.times and not how.resume and any((out / job.name).exists() for job in jobs):
+        _write_times(out, {})  # none of those there is this command's
     pictures = isinstance(method, OptimisedMethod)  # each of which has a bar of its own
     try:
         with tqdm(
@@ -313,16 +321,26 @@ def translate_files(
                 bar.update(len(batch))
     finally:
         if rows and how.times:
-            with atomic_file(out / "times.csv") as partial, partial.open("w", **CSV) as file:
-                writer = csv.writer(file)
-                writer.writerows([TIMES, *((name, *row) for name, row in rows.items())])
+            _write_times(out, rows)
     return bad
 
 
-def _earlier_times(out: Path) -> dict[str, tuple[Any, ...]]:
+def _write_times(out: Path, rows: dict[str, tuple[Any, ...]]) -> None:
+    with atomic_file(out / "times.csv") as partial, partial.open("w", **CSV) as file:
+        csv.writer(file).writerows([TIMES, *((name, *row) for name, row in rows.items())])
+
+
+def _is_done(job: Job, out: Path, times: dict[str, tuple[Any, ...]] | None) -> bool:
+    """Whether an interrupted command had made it: what it was to replace may lie there as well."""
+    path = out / job.name
+    made = times is None or str(job.name) in times
+    return path.exists() and made and not optimisation.is_under_way(path)
+
+
+def _earlier_times(out: Path) -> dict[str, tuple[Any, ...]] | None:
     path = out / "times.csv"
     if not path.exists():
-        return {}
+        return None
     with path.open(**CSV) as file:
         return {row[0]: tuple(row[1:]) for row in list(csv.reader(file))[1:]}
 
@@ -421,6 +439,8 @@ def _mask(path: Path, size: tuple[int, int]) -> np.ndarray:
             f"{path}: the mask is {width}x{height} pixels, its image {size[1]}x{size[0]}: "
             "they need the same shape"
         )
+    if not array.any():
+        raise DataError(f"{path}: the mask is black everywhere: leave its style out, or paint it")
     return resize(array, size)
 
 

@@ -201,7 +201,7 @@ class Row:
     path: Path | None  # None: not fetched yet
     size: int | None  # bytes on the disk, or to fetch; None if unknown
     licence: str
-    sources: tuple[str, ...]
+    files: dict[str, tuple[str, ...]]  # name in the folder -> its sources; one file is enough
 
 
 def known() -> dict[str, Weights]:
@@ -221,7 +221,7 @@ def rows() -> list[Row]:
                 path=path,
                 size=path.stat().st_size if path else weights.files[0].size,
                 licence=weights.licence,
-                sources=tuple(str(source) for file in weights.files for source in file.sources),
+                files={f.name: tuple(str(source) for source in f.sources) for f in weights.files},
             )
         )
     return result
@@ -245,7 +245,8 @@ def fetch(name: str) -> Path:
     """The file in `folder()`, downloaded if it isn't there, and compared with its checksum.
 
     Two processes may ask at once: the second waits and finds it done. What a broken connection or
-    Ctrl-C left of a download is in `folder()`/.downloads, and the next try goes on from there.
+    Ctrl-C left of a download by URL is in `folder()`/.downloads, and the next try goes on from
+    there; pip's starts again.
 
     Raises:
         ConfigError: an unknown name.

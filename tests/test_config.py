@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -337,3 +338,21 @@ def test_every_preset_is_known_and_valid():
             config.build(DataConfig, parts["data"])
             config.build(TrainConfig, parts["train"])
             config.build(methods.load(name).Config, parts["method"])
+
+
+def test_a_size_above_a_presets_load_size_takes_its_place():
+    small, large = (
+        command.with_preset({"method": "johnson", "size": size}, "") for size in ("128", "512")
+    )
+    assert small["load_size"] == 256
+    assert "load_size" not in large
+    assert config.build(DataConfig, large).scaled_to == 572  # 512 * 286 / 256
+    typed = command.with_preset({"method": "johnson", "size": 512, "load_size": 600}, "")
+    assert typed["load_size"] == 600
+
+
+def test_help_shows_the_defaults_that_are_in_force():
+    text = command.training_help("johnson")
+    assert re.search(r"--batch_size=4 ", text)
+    assert re.search(r"--schedule='constant' ", text)
+    assert re.search(r"--batch_size=1 ", command.training_help("cyclegan"))

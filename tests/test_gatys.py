@@ -13,6 +13,8 @@ from gan_style.images import load_image, to_array, to_tensor
 from gan_style.method import Style
 from gan_style.methods import gatys
 
+# Of ImageNet, that Caffe's networks subtract from 255 levels.
+MEAN_COLOUR = torch.tensor([123.68, 116.779, 103.939]).view(1, 3, 1, 1) / 255
 TINY = {"vgg": "random", "first_scale": 0, "iterations": 8, "iterations_finer": 4}
 
 
@@ -167,6 +169,8 @@ def test_from_coarse_to_fine_the_size_doubles():
     assert method._scales(picture(0, 64, 128)) == [(32, 64), (64, 128)]
     assert make()._scales(picture(0, 100, 150)) == [(100, 150)]
     assert make(first_scale=512)._scales(picture(0, 100, 150)) == [(100, 150)]
+    for side, scales in ((257, 1), (300, 1), (512, 2), (513, 2), (600, 2), (1024, 3)):
+        assert len(make(first_scale=256)._scales(torch.zeros(1, 3, side, side))) == scales, side
 
 
 def test_each_scale_starts_from_the_one_before():
@@ -181,7 +185,13 @@ def test_each_scale_starts_from_the_one_before():
 
 
 @pytest.mark.parametrize(
-    ("init", "expected"), [("content", picture(0)), ("style", picture(1)), ("noise", None)]
+    ("init", "expected"),
+    [
+        ("content", picture(0)),
+        ("style", picture(1)),
+        ("noise", None),
+        ("mean", MEAN_COLOUR.expand(1, 3, 40, 36)),
+    ],
 )
 def test_the_image_starts_as_asked(init, expected):
     method = make(init=init, optimizer="adam", iterations=1, learning_rate=1e-6)
@@ -314,7 +324,7 @@ def test_presets_are_what_the_methods_source_says_and_can_be_built(name):
     assert config.presets(methods.source("gatys"))[name] == gatys.PRESETS[name]
     built = config.build(gatys.Config, gatys.PRESETS[name])
     assert len(built.layers) == len(built.layer_weights) == (4 if name == "johnson" else 5)
-    assert built == gatys.Config() or name != "paper"
+    assert (built == gatys.Config()) == (name == "default")
 
 
 def test_the_weights_of_the_notebook_are_1000_over_the_squared_channels():
@@ -327,6 +337,9 @@ def test_the_weights_of_the_notebook_are_1000_over_the_squared_channels():
     [
         ({"style_layer_weights": "1,1"}, "--style_layer_weights has 2 numbers"),
         ({"style_layer_weights": "1,1,1,1,x"}, "--style_layer_weights is '1,1,1,1,x'"),
+        ({"style_layer_weights": "nan,1,1,1,1"}, "--style_layer_weights is 'nan,1,1,1,1'"),
+        ({"style_layer_weights": "-1,1,1,1,1"}, "--style_layer_weights is '-1,1,1,1,1'"),
+        ({"style_layers": "relu1_1,relu1_1"}, "but has one twice"),
         ({"iterations": 0}, "--iterations is 0"),
         ({"style_weight": -1.0}, "--style_weight is -1"),
         ({"learning_rate": 0.0}, "--learning_rate is 0"),

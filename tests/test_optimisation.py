@@ -314,6 +314,24 @@ def test_several_images_are_gone_on_with_where_they_were_left(gan_style, interru
 
 
 @pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("iteration", [2, 7])  # of the first image, of the second
+def test_an_interrupted_overwriting_goes_on_to_replace_the_rest(
+    gan_style, interrupt, capsys, iteration
+):
+    options = {"content": "c", "style": "s.png", **COMMAND}
+    gan_style("translate", out="out", **options)
+    changed = options | {"style_weight": 5.0}
+    gan_style("translate", out="undisturbed", **changed)
+    interrupt(iteration)
+    refused(capsys, 130, gan_style, "translate", out="out", overwrite=True, **changed)
+    interrupt(None)
+    gan_style("translate", out="out", overwrite=True, resume=True, **changed)
+    for name in ("1.png", "2.png", "3.png"):
+        assert Path("out/s", name).read_bytes() == Path("undisturbed/s", name).read_bytes()
+    assert not list(Path("out/s").glob("*.safetensors"))
+
+
+@pytest.mark.usefixtures("files")
 def test_images_that_start_as_noise_are_the_same_whichever_were_there_before(gan_style):
     options = {"content": "c", "style": "s.png", "init": "noise", **COMMAND}
     gan_style("translate", out="all", **options)

@@ -357,7 +357,7 @@ def test_a_mask_of_another_shape_is_refused(refused, which, said):
 def test_a_black_mask_is_refused(refused, options, which):
     black = mask("m.png", *((40, 32) if which == "content_masks" else (36, 44)), left=0, right=0)
     line = refused(out="out", **{which: black}, **options)
-    assert "mask 0 is empty" in line
+    assert "m.png: the mask is black everywhere" in line
     assert "leave the region out or paint it larger" in line
 
 
@@ -674,3 +674,31 @@ def test_the_weights_command_refuses(words, refusal, typed, said):
     assert line.startswith("gan_style: ")
     assert said in line
     assert not Path("cache").exists()
+
+
+def test_what_was_trained_cannot_be_changed_when_translating(train, toy, gan_style, refusal):
+    train(domain=toy, images=1, run_dir="run", sample_every=0)
+    said = refusal(gan_style, "translate", run="run", content=toy / "testA", upsample="resize")
+    assert "--upsample is 'resize'" in said
+    assert "--direction can be changed" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"weights": "ema"}, "--weights is 'ema', but only a run has averaged weights"),
+        ({"save_every": 5}, "--save_every is 5, but adain has no iterations to show"),
+        ({"seed": 2**31}, "--seed is 2147483648, but must be below 2147483648"),
+        ({"optios": 1}, "unknown option --optios"),
+    ],
+)
+def test_options_without_an_effect_are_refused(refused, folders, options, said):
+    message = refused(out="out", **folders, **ADAIN, **options)
+    assert said in message
+    assert "--options" not in message
+    assert not Path("out").exists()
+
+
+def test_a_new_folder_may_have_a_dot_in_its_name(translate, folders):
+    translate(out="alpha_0.5", **folders, **ADAIN)
+    assert (Path("alpha_0.5") / "x" / "b.png").is_file()

@@ -75,7 +75,7 @@ def reference(images, state, depth, family, pooling):
             x = F.relu(F.conv2d(padded, state[f"{key}.weight"], state[f"{key}.bias"]))
             features[f"relu{block}_{index}"] = x
         pool = F.max_pool2d if pooling == "max" else F.avg_pool2d
-        x = pool(x, 2, ceil_mode=family == "normalised")
+        x = pool(x, 2, ceil_mode=family != "torchvision")
         features[f"pool{block}"] = x
     return features
 

@@ -100,7 +100,7 @@ def test_rows_say_what_is_here_and_what_is_not(cache: Path, monkeypatch: pytest.
     (row,) = weights.rows()
     assert (row.name, row.about, row.licence) == ("toy", "for tests", "none")
     assert (row.path, row.size) == (None, len(CONTENT))
-    assert row.sources == ("pip toys==1.0", "https://x/y")
+    assert row.files == {"first.ckpt": ("pip toys==1.0",), "second.pth": ("https://x/y",)}
     path = place(cache, b"123", "second.pth")
     (row,) = weights.rows()
     assert (row.path, row.size) == (path, 3)

@@ -81,11 +81,11 @@ class Method(TrainedMethod):
     players: ClassVar[dict[str, tuple[str, ...]]] = {"generator": ("decoder",)}
     averaged: ClassVar[tuple[str, ...]] = ("decoder",)
     pretrained: ClassVar[dict[str, str]] = {"decoder": "adain"}
+    adjustable: ClassVar[tuple[str, ...]] = ("alpha", "style_size")
     multiple = 8  # three poolings, three doublings
     smallest = 16  # two positions that a pad can mirror
-    bytes_per_pixel = (
-        1100.0  # measured on a CPU: 64 channels of the encoder and their padded copies
-    )
+    # Measured on a CPU: 64 channels of the encoder and their padded copies.
+    bytes_per_pixel = 1100.0
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -75,6 +75,7 @@ class Method(TrainedMethod):
         "discriminator": ("disc_a", "disc_b"),
     }
     averaged: ClassVar[tuple[str, ...]] = ("gen_ab", "gen_ba")
+    adjustable: ClassVar[tuple[str, ...]] = ("direction",)
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -5,13 +5,13 @@ fine and spatial guidance as in Gatys et al.: Controlling Perceptual Factors in 
 Transfer, CVPR 2017. Network, layers and losses are the paper's: normalised VGG-19 with average
 pooling, conv4_2 and conv1_1 ... conv5_1 after their ReLU, E_l with 1 / (4 N^2 M^2).
 
-Differences from the paper: the image starts as the content, not as white noise (`--init noise`), at
-256 pixels and doubles its size (`--first_scale 0`: a single scale); L-BFGS has a strong Wolfe line
-search, so that the loss doesn't rise, and no bounds (values are clipped at the end); the style's
-longer side is scaled to the content's. The paper shows alpha / beta from 5e-3 to 1e-4, which by its
-formulas leaves photographs nearly as they were; ours is 1e-6. As in the paper the content loss is a
-sum over positions and the style loss is not: twice the size takes four times the style weight for
-the same balance.
+Differences from the paper: the image starts as the content and not as white noise, at about 256
+pixels, and doubles its size (`--preset paper`: noise, a single scale); L-BFGS has a strong Wolfe
+line search, so that the loss doesn't rise, and no bounds (values are clipped at the end; Adam's
+after every step); the style's longer side is scaled to the content's. The paper shows alpha / beta
+from 5e-3 to 1e-4, which by its formulas leaves photographs nearly as they were; ours is 1e-6. As in
+the paper the content loss is a sum over positions and the style loss is not: twice the size takes
+four times the style weight for the same balance.
 """
 
 import math
@@ -31,7 +31,7 @@ from gan_style.errors import ConfigError, TrainingError
 from gan_style.losses import perceptual
 from gan_style.losses.perceptual import ContentNorm, StyleLossName
 from gan_style.method import OptimisedMethod, Paper, Step, Style, Styles, styles_of
-from gan_style.nn.vgg import VGG, Family, Pooling
+from gan_style.nn.vgg import CAFFE_MEAN, VGG, Family, Padding, Pooling
 from gan_style.statistics import guide
 
 PAPER = Paper(
@@ -46,12 +46,13 @@ PAPER = Paper(
 # The conventions of well-known programs, converted to pixels in [0, 1]. Their first step, learning
 # rates and total variation are in units of 255 levels or of ImageNet's standard deviation.
 PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {},
-    # jcjohnson/neural-style and ProGamerGov/neural-style-pt: neural_style.lua's defaults. Its total
-    # variation has weight 1e-3 on 255 levels: 1e-3 * 255^2 here.
+    "default": {},
+    # From white noise at one scale, as the paper's figures.
+    "paper": {"init": "noise", "first_scale": 0},
+    # jcjohnson/neural-style: neural_style.lua's defaults. Its total variation has weight 1e-3 on
+    # 256 levels, 1e-3 * 256^2 here; its start is the mean colour but for a thousandth of a level.
     "neural_style": {
         "vgg": "caffe",
-        "padding": "zeros",
         "pooling": "max",
         "content_norm": "mean",
         "content_weight": 5.0,
@@ -59,15 +60,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "style_layer_weights": "1,1,1,1,1",
         "style_weight": 100.0,
         "tv": "l2_sum",
-        "tv_weight": 65.025,
-        "init": "noise",
+        "tv_weight": 65.536,
+        "init": "mean",
         "iterations": 1000,
         "first_scale": 0,
         "history": 100,
     },
     # leongatys/PytorchNeuralStyleTransfer: 1e3 / C^2 a layer on the means of Gram / HW.
     "pytorch_neural_style_transfer": {
-        "padding": "zeros",
         "pooling": "max",
         "content_norm": "mean",
         "content_weight": 1.0,
@@ -78,12 +78,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "first_scale": 0,
         "history": 100,
     },
-    # Dive into Deep Learning 14.12: layers in front of the ReLU, Adam at 0.3 on normalised images.
+    # Dive into Deep Learning 14.12: Adam at 0.3 on normalised images. It names convolutions, but
+    # the ReLUs behind them work in place, so that it sees what they leave; conv5_1 has none.
     "d2l": {
         "vgg": "torchvision",
         "pooling": "max",
-        "content_layer": "conv4_4",
-        "style_layers": "conv1_1,conv2_1,conv3_1,conv4_1,conv5_1",
+        "content_layer": "relu4_4",
+        "style_layers": "relu1_1,relu2_1,relu3_1,relu4_1,conv5_1",
         "style_layer_weights": "1,1,1,1,1",
         "content_norm": "mean",
         "content_weight": 1.0,
@@ -115,12 +116,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The paper's."""
+    """The paper's, but for the start, the scales and the weights."""
 
     vgg: Family = "normalised"  # weights: see nn/vgg.py
     vgg_depth: Literal[16, 19] = 19  # layers of VGG; normalised weights are of 19
     pooling: Pooling = "average"  # of VGG; max as it was trained
-    padding: Literal["zeros", "reflect", "replicate"] | None = None  # None is the weights' own
+    padding: Padding = "zeros"  # of every layer of VGG
     content_layer: str = "relu4_2"  # whose features the image keeps
     style_layers: str = "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1"  # whose statistics it takes on
     style_layer_weights: str = "0.2,0.2,0.2,0.2,0.2"  # in the same order
@@ -130,12 +131,12 @@ class Config:
     style_loss: StyleLossName = "gram_paper"  # what is compared, and by which factor
     tv: Literal["l2_sum", "l1_sum", "l2_mean", "l1_mean"] = "l2_sum"  # total variation
     tv_weight: float = 0.0  # of the total variation, for smoother images
-    init: Literal["content", "noise", "style"] = "content"  # what the image starts as
+    init: Literal["content", "noise", "style", "mean"] = "content"  # start; mean is one colour
     optimizer: Literal["lbfgs", "adam"] = "lbfgs"  # Adam takes less memory, and more iterations
     history: int = 50  # steps that L-BFGS remembers: each takes six numbers a pixel
     learning_rate: float = 0.02  # Adam's; pixels are in [0, 1]
     learning_rate_decay: float = 1.0  # Adam's, every 50 iterations
-    first_scale: int = 256  # longer side of the coarsest image; doubled up to the full size; 0 none
+    first_scale: int = 256  # about the longer side of the coarsest image, then doubled; 0 none
     iterations: int = 500  # at the coarsest scale
     iterations_finer: int = 200  # at each of the others
     style_scale: float = 1.0  # longer side of the style relative to the content's
@@ -149,6 +150,8 @@ class Config:
         for name in ("learning_rate", "learning_rate_decay", "style_scale"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"--{name} is {getattr(self, name)}, but must be above 0")
+        if len(set(self.layers)) < len(self.layers):
+            raise ConfigError(f"--style_layers is {self.style_layers!r}, but has one twice")
         if len(self.layer_weights) != len(self.layers):
             raise ConfigError(
                 f"--style_layer_weights has {len(self.layer_weights)} numbers, but --style_layers "
@@ -164,11 +167,15 @@ class Config:
     def layer_weights(self) -> list[float]:
         """The numbers in `style_layer_weights`."""
         try:
-            return [float(word) for word in self.style_layer_weights.split(",")]
-        except ValueError as error:
+            numbers = [float(word) for word in self.style_layer_weights.split(",")]
+        except ValueError:
+            numbers = [math.nan]
+        if not all(0 <= number < math.inf for number in numbers):
             raise ConfigError(
-                f"--style_layer_weights is {self.style_layer_weights!r}: numbers with commas"
-            ) from error
+                f"--style_layer_weights is {self.style_layer_weights!r}, but must be numbers of at "
+                "least 0 with commas between them"
+            )
+        return numbers
 
 
 TV: dict[str, tuple[Literal["l1", "l2"], Literal["sum", "mean"]]] = {
@@ -190,11 +197,11 @@ class Method(OptimisedMethod):
         super().__init__()
         self.config = config
         self.smallest = 32
-        # Measured on a CPU at 512 pixels: 4.0 KB, 3.2 KB without mirrored borders, 3.7 KB in bf16;
-        # L-BFGS has two images a step that it remembers, and a few more.
-        self.bytes_per_pixel = 4000.0 + (
-            24 * config.history + 350 if config.optimizer == "lbfgs" else 0
-        )
+        # Measured on a CPU at 512 pixels: 3.2 KB, 4.0 KB with borders that aren't zeros, 8 % less
+        # in bf16; L-BFGS has two images a step that it remembers, and a few more.
+        self.bytes_per_pixel = 3300.0 if config.padding == "zeros" else 4000.0
+        if config.optimizer == "lbfgs":
+            self.bytes_per_pixel += 24 * config.history + 350
 
     @cached_property
     def vgg(self) -> VGG:
@@ -235,7 +242,7 @@ class Method(OptimisedMethod):
         longer, smallest = max(height, width), self.vgg.smallest
         halvings = 0
         if self.config.first_scale:
-            halvings = max(0, math.ceil(math.log2(longer / self.config.first_scale)))
+            halvings = max(0, round(math.log2(longer / self.config.first_scale)))
         sizes = [(round(height / 2**k), round(width / 2**k)) for k in range(halvings, -1, -1)]
         return [size for size in sizes[:-1] if min(size) >= smallest] + sizes[-1:]
 
@@ -245,6 +252,9 @@ class Method(OptimisedMethod):
             # A generator of its own: every image gets the same noise, whichever came before it.
             random = torch.Generator().manual_seed(torch.initial_seed())
             return torch.rand(1, 3, *size, generator=random).to(content.device)
+        if self.config.init == "mean":
+            colour = content.new_tensor(CAFFE_MEAN).view(1, 3, 1, 1) / 255
+            return colour.expand(1, 3, *size).contiguous()
         return _resized(content if self.config.init == "content" else styles[0].image, size)
 
     def _features(self, images: Tensor) -> dict[str, Tensor]:
@@ -362,6 +372,8 @@ class _Descent:
         """One iteration: terms of the image that it leaves (Adam: that it found), and a note."""
         before = self.image.detach().clone()
         self.iteration += 1
+        if self.kind == "adam":
+            self.recent.clear()  # it never comes back to a point
         with torch.enable_grad():
             self._set_learning_rate()
             self.optimizer.step(self._evaluate)  # type: ignore[arg-type]  # a scalar tensor
@@ -372,7 +384,7 @@ class _Descent:
             with torch.no_grad():
                 self.image.clamp_(0, 1)
         self.converged = torch.equal(self.image, before)
-        return terms, "L-BFGS finds nothing better at this scale" if self.converged else ""
+        return terms, "nothing more to gain at this scale" if self.converged else ""
 
     def _set_learning_rate(self) -> None:
         c, rate = self.config, 1.0

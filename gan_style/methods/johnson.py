@@ -8,9 +8,9 @@ pytorch/examples (fast_neural_style); `--preset fast_neural_style` those of the 
 Differences from the paper: instance norm (Ulyanov et al. 2016) for batch norm, as both programs
 have it; nearest upsampling for transposed convolutions and a linear output for the tanh; the
 features are torchvision's, with the content at relu2_2, and no total variation.
-Differences from pytorch/examples: the style's longer side is scaled, not the image squashed to a
-square; with its preset, photographs are squashed to a square, not cropped in the middle, resized
-bicubically, and shuffled.
+Differences from pytorch/examples: the style is scaled to a longer side of 512, not taken as it is
+(`--style_size 0`) or squashed to a square; with its preset, photographs are squashed to a square,
+not cropped in the middle, resized bicubically, and shuffled.
 Differences from the Lua code: of its preset, every convolution mirrors its own border, where
 fast-neural-style mirrors 40 pixels around the image once and crops what is left of them.
 """
@@ -79,7 +79,7 @@ class Config:
     """The defaults of pytorch/examples."""
 
     style: str = ""  # file of the style image
-    style_size: int = 0  # longer side in pixels that it is scaled to; 0 leaves it as it is
+    style_size: int = 512  # longer side in pixels that it is scaled to; 0 leaves it as it is
     content_side: Literal["a", "b"] = "b"  # collection of the contents; the other isn't read
     width: int = 32  # channels after the first convolution; 16 is a quarter of the weights
     upsample: Upsample = "nearest"  # or transposed, as the paper: checkerboards at first

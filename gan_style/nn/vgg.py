@@ -10,7 +10,8 @@ The weight families are not interchangeable: features, and so every loss on them
 | random | as torchvision | zeros | tests; it needs no file |
 
 "normalised" has the Caffe weights rescaled so that the mean activation of each ReLU over images is
-about 1 (Gatys et al. 2016), which changes no sign and so nothing but scales.
+about 1 (Gatys et al. 2016), which changes no sign and so nothing but scales. Of odd sizes the
+families of Caffe keep the last row and column when they pool, as Caffe does, torchvision's doesn't.
 """
 
 from collections import OrderedDict
@@ -79,7 +80,7 @@ class VGG(nn.Module):
         with torch.random.fork_rng(devices=[]):  # whoever builds this draws nothing
             self.net = nn.Sequential(
                 OrderedDict(
-                    (name, _layer(name, pooling, padding, ceil=family == "normalised"))
+                    (name, _layer(name, pooling, padding, ceil=caffe))
                     for name in known[: deepest + 1]
                 )
             )
