@@ -1,4 +1,4 @@
-"""What the style weight of Gatys does: five weights on one image, as curves and pictures.
+"""What the style weight of Gatys does: several weights on one image, as curves and pictures.
 
 python experiments/gatys_sweep.py --content photo.jpg --style painting.jpg --out sweep.jpg
 
@@ -30,7 +30,7 @@ def sweep(
     out: str,
     side: int = 256,
     iterations: int = 150,
-    ratios: str = "1e3,5e3,1e4,5e4,1e5,1e6",
+    ratios: str = "1e3,5e3,1e4,5e4,1e5,1e6,1e7",
 ) -> int:
     """Draw the sweep; the ratios are style weight over content weight by the paper's formulas."""
     photo, painting = (_tensor(Path(name), side) for name in (content, style))

@@ -2,16 +2,18 @@
 
 Gatys, Ecker, Bethge: Image Style Transfer Using Convolutional Neural Networks, CVPR 2016; coarse to
 fine and spatial guidance as in Gatys et al.: Controlling Perceptual Factors in Neural Style
-Transfer, CVPR 2017. Network, layers and losses are the paper's: normalised VGG-19 with average
-pooling, conv4_2 and conv1_1 ... conv5_1 after their ReLU, E_l with 1 / (4 N^2 M^2).
+Transfer, CVPR 2017. Layers and losses are the paper's: normalised VGG-19, conv4_2 and conv1_1 ...
+conv5_1 after their ReLU, E_l with 1 / (4 N^2 M^2).
 
-Differences from the paper: the image starts as the content and not as white noise, at about 256
-pixels, and doubles its size (`--preset paper`: noise, a single scale); L-BFGS has a strong Wolfe
-line search, so that the loss doesn't rise, and no bounds (values are clipped at the end; Adam's
-after every step); the style's longer side is scaled to the content's. The paper shows alpha / beta
-from 5e-3 to 1e-4, which by its formulas leaves photographs nearly as they were; ours is 1e-6. As in
-the paper the content loss is a sum over positions and the style loss is not: twice the size takes
-four times the style weight for the same balance.
+Differences from the paper: pooling is max, as the network was trained and as in the authors' later
+program, because average pooling left a grain of dots where we tried it; the image starts as the
+content and not as white noise, at about 256 pixels, and doubles its size (`--preset paper`: average
+pooling, noise, a single scale). L-BFGS has a strong Wolfe line search, so that the loss doesn't
+rise, and no bounds (values are clipped at the end; Adam's after every step). The style's longer
+side is scaled to the content's. The paper shows alpha / beta from 5e-3 to 1e-4, which by its
+formulas leaves photographs nearly as they were; ours is 1e-7. As in the paper the content loss is a
+sum over positions and the style loss is not: twice the size takes four times the style weight for
+the same balance.
 """
 
 import math
@@ -47,13 +49,12 @@ PAPER = Paper(
 # rates and total variation are in units of 255 levels or of ImageNet's standard deviation.
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
-    # From white noise at one scale, as the paper's figures.
-    "paper": {"init": "noise", "first_scale": 0},
+    # As the paper's figures: smooth pooling, from white noise, at one scale.
+    "paper": {"pooling": "average", "init": "noise", "first_scale": 0},
     # jcjohnson/neural-style: neural_style.lua's defaults. Its total variation has weight 1e-3 on
     # 256 levels, 1e-3 * 256^2 here; its start is the mean colour but for a thousandth of a level.
     "neural_style": {
         "vgg": "caffe",
-        "pooling": "max",
         "content_norm": "mean",
         "content_weight": 5.0,
         "style_loss": "gram_chw",
@@ -68,7 +69,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # leongatys/PytorchNeuralStyleTransfer: 1e3 / C^2 a layer on the means of Gram / HW.
     "pytorch_neural_style_transfer": {
-        "pooling": "max",
         "content_norm": "mean",
         "content_weight": 1.0,
         "style_loss": "gram_hw",
@@ -82,7 +82,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     # the ReLUs behind them work in place, so that it sees what they leave; conv5_1 has none.
     "d2l": {
         "vgg": "torchvision",
-        "pooling": "max",
         "content_layer": "relu4_4",
         "style_layers": "relu1_1,relu2_1,relu3_1,relu4_1,conv5_1",
         "style_layer_weights": "1,1,1,1,1",
@@ -101,7 +100,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "johnson": {
         "vgg": "torchvision",
         "vgg_depth": 16,
-        "pooling": "max",
         "content_layer": "relu2_2",
         "content_norm": "mean",
         "content_weight": 1e5,
@@ -116,17 +114,17 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The paper's, but for the start, the scales and the weights."""
+    """The paper's but for pooling, start, scales and weights."""
 
     vgg: Family = "normalised"  # weights: see nn/vgg.py
     vgg_depth: Literal[16, 19] = 19  # layers of VGG; normalised weights are of 19
-    pooling: Pooling = "average"  # of VGG; max as it was trained
+    pooling: Pooling = "max"  # of VGG; the paper prefers average
     padding: Padding = "zeros"  # of every layer of VGG
     content_layer: str = "relu4_2"  # whose features the image keeps
     style_layers: str = "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1"  # whose statistics it takes on
     style_layer_weights: str = "0.2,0.2,0.2,0.2,0.2"  # in the same order
     content_weight: float = 1.0  # alpha
-    style_weight: float = 1e6  # beta; see docs/styles.md for what it does
+    style_weight: float = 1e7  # beta; see docs/styles.md for what it does
     content_norm: ContentNorm = "paper"  # half the sum, or the mean of squares
     style_loss: StyleLossName = "gram_paper"  # what is compared, and by which factor
     tv: Literal["l2_sum", "l1_sum", "l2_mean", "l1_mean"] = "l2_sum"  # total variation
