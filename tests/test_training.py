@@ -560,4 +560,4 @@ def test_help_is_of_the_method_that_is_named(brightness, capsys, monkeypatch):
         script.main()
         said = capsys.readouterr().out
         assert "Method brightness; presets: quick (default), slow" in said
-        assert "--rate=0.1" in said
+        assert "--rate=0.5 " in said  # the default preset's
