@@ -51,7 +51,7 @@ def main() -> None:
     parts = command.sections(typed)
     data: DataConfig = config.build(DataConfig, parts["data"])
     train: TrainConfig = config.build(TrainConfig, parts["train"])
-    if "crop" not in data.preprocess and train.batch_size > 1:
+    if data.crop is None and train.batch_size > 1:
         raise ConfigError(
             f"--batch_size is {train.batch_size}, but --preprocess {data.preprocess} leaves images "
             "of different sizes: take 1"
@@ -119,7 +119,7 @@ def start(
     """
     import torch
     from accelerate import Accelerator
-    from accelerate.utils import GradientAccumulationPlugin, set_seed
+    from accelerate.utils import set_seed
 
     from gan_style import checkpoint
     from gan_style.data import DomainPair
@@ -133,25 +133,20 @@ def start(
     set_seed(train.seed)  # the same weights in every process
     method = module.Method(method_config)
     check_size(data, method)
+    method.fit(data.crop)
     # Before anything is distributed: every process comes to the same answer, and a download may
     # take longer than processes wait for each other.
     method.ready()
     if folder and not folder.is_dir():
         folder = bring_domain(data)
 
-    accelerator = Accelerator(
-        log_with="tensorboard",
-        project_dir=".",
-        gradient_accumulation_plugin=GradientAccumulationPlugin(
-            num_steps=train.gradient_accumulation_steps, sync_with_dataloader=False
-        ),
-    )
+    accelerator = Accelerator(log_with="tensorboard", project_dir=".")
     main, device = accelerator.is_main_process, accelerator.device
     if device.type == "cpu":
         # accelerate launch and torchrun leave a process one thread unless told otherwise.
         here = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
         torch.set_num_threads(train.threads or max(1, available_cores() // here))
-    torch.backends.cudnn.benchmark = "crop" in data.preprocess
+    torch.backends.cudnn.benchmark = data.crop is not None
 
     set_seed(train.seed, device_specific=True)  # not the same pools in every process
 
@@ -258,15 +253,21 @@ def create_run(data: DataConfig, train: TrainConfig, accelerator) -> Path:  # ty
 
 def check_size(data: DataConfig, method) -> None:  # type: ignore[no-untyped-def]
     """Refuse crops that the networks can't take."""
-    if "crop" not in data.preprocess:
+    if data.crop is None:
+        if method.batches > 1:
+            raise ConfigError(
+                f"--preprocess {data.preprocess} leaves images of different sizes, but a step of "
+                f"this method reads {method.batches} together: take another one"
+            )
         return
-    fitting = max(method.smallest, data.size // method.multiple * method.multiple)
-    fitting = -(-fitting // method.multiple) * method.multiple
-    if data.size != fitting:
-        raise ConfigError(
-            f"--size is {data.size}, but these networks need a multiple of {method.multiple} and "
-            f"at least {method.smallest}: try {fitting}"
-        )
+    for option, pixels in zip(("size", "width"), data.crop, strict=True):
+        fitting = max(method.smallest, pixels // method.multiple * method.multiple)
+        fitting = -(-fitting // method.multiple) * method.multiple
+        if pixels != fitting:
+            raise ConfigError(
+                f"--{option} is {pixels}, but these networks need a multiple of {method.multiple} "
+                f"and at least {method.smallest}: try {fitting}"
+            )
 
 
 def announce(trainer, launch: dict[str, Any], threads: int) -> None:  # type: ignore[no-untyped-def]

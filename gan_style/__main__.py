@@ -276,12 +276,18 @@ def list_methods(name: str = "", /) -> None:
         source = methods.source(name)
         print(f"{name}\n{help_text(describe(source))}")
         for preset, options in presets(source).items():
-            shown = [f"--{key}={value}" for key, value in options.items()]
-            print(f"preset {preset}: {' '.join(shown) or 'as above'}")
+            domains = options.pop("domains", {})
+            print(f"preset {preset}: {_as_flags(options) or 'as above'}")
+            for domain, its in domains.items():
+                print(f"  for --domain {domain}: {_as_flags(its)}")
         return
     for each in methods.names():
         summary = methods.source(each).read_text(encoding="utf-8").split('"""')[1].splitlines()[0]
         print(f"{each:12}{summary}")
+
+
+def _as_flags(options: dict[str, Any]) -> str:
+    return " ".join(f"--{key}={value}" for key, value in options.items())
 
 
 def list_weights(action: str = "", name: str = "", /) -> None:

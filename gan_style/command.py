@@ -144,10 +144,16 @@ def preset_name(options: dict[str, Any]) -> str:
 
 
 def with_preset(options: dict[str, Any], name: str) -> dict[str, Any]:
-    """Options over those of a preset of their method; an empty name is its first, if it has any."""
+    """Options over those of a preset of their method; an empty name is its first, if it has any.
+
+    A preset's `domains` are options for the domains of these names, over its others.
+    """
     source = methods.source(str(options.get("method", TrainConfig.method)))
     name = preset_name(options | {"preset": name})
     beneath = dict(config.presets(source)[name]) if name else {}
+    domains = beneath.pop("domains", {})
+    domain = Path(str(options.get("domain", DataConfig.domain))).name
+    beneath = over(beneath, domains.get(domain, {}))
     if "size" in options and _exceeds(options["size"], beneath.get("load_size")):
         del beneath["load_size"]  # it follows the size, then
     return over(beneath, {key: value for key, value in options.items() if key != "preset"})

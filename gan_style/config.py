@@ -23,7 +23,9 @@ from gan_style.errors import ConfigError
 ROOT = Path(__file__).parents[1]  # what `gan_style.` is imported from
 PARTS = ("trainA", "trainB", "testA", "testB")  # the folders of a domain
 BUDGETS = ("epochs", "images", "minutes")  # of a training; it has one of them
-Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
+Preprocess = Literal[
+    "resize_and_crop", "resize", "crop", "scale_width", "scale_width_and_crop", "none"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,8 @@ class DataConfig:
     data_root: str = "data"  # where known domains are and are downloaded to
     preprocess: Preprocess = "resize_and_crop"  # how an image becomes a crop
     size: int = 256  # side of the square crop in pixels
-    load_size: int | None = None  # scaled to this before the crop; None is size * 286 / 256
+    width: int | None = None  # of a crop that isn't square, in pixels; --size is its height then
+    load_size: int | None = None  # height (scale_width*: width) scaled to; None is size * 286 / 256
     flip: bool = True  # mirror half of the images
     serial_b: bool = False  # take B in order with A instead of at random
     background: str = "white"  # under transparent images
@@ -47,15 +50,18 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself, in the user's spelling."""
-        at_least(1, size=self.size, workers=self.workers)
+        at_least(1, size=self.size, width=self.width, workers=self.workers)
         at_least(0, cache_gb=self.cache_gb)
+        # Of scale_width_and_crop it is the width; its height is never below the crop's.
+        wide = self.preprocess == "scale_width_and_crop" and self.width is not None
+        option, least = ("width", self.shape[1]) if wide else ("size", self.size)
         if (
             self.load_size is not None
-            and self.load_size < self.size
+            and self.load_size < least
             and self.preprocess in ("resize_and_crop", "scale_width_and_crop")
         ):
             raise ConfigError(
-                f"--load_size is {self.load_size}, but must be at least --size, {self.size}"
+                f"--load_size is {self.load_size}, but must be at least --{option}, {least}"
             )
         if bool(self.data_a) != bool(self.data_b):
             given, missing = ("data_a", "data_b") if self.data_a else ("data_b", "data_a")
@@ -68,9 +74,30 @@ class DataConfig:
             raise ConfigError(f"--test_share is {self.test_share}, but must be between 0 and 1")
 
     @property
-    def scaled_to(self) -> int:
-        """Side in pixels before the crop; 286 for a crop of 256, as in the reference."""
-        return self.load_size if self.load_size is not None else round(self.size * 286 / 256)
+    def shape(self) -> tuple[int, int]:
+        """(height, width) in pixels that --size and --width ask for."""
+        return self.size, self.width if self.width is not None else self.size
+
+    @property
+    def crop(self) -> tuple[int, int] | None:
+        """(height, width) of what training sees; None where images have different sizes."""
+        return None if self.preprocess in ("scale_width", "none") else self.shape
+
+    @property
+    def scaled_to(self) -> tuple[int, int]:
+        """(height, width) before the crop of resize_and_crop, in the crop's proportion.
+
+        286 for a crop of 256, as in the reference, which has squares only.
+        """
+        height, width = self.shape
+        if self.load_size is None:
+            return round(height * 286 / 256), round(width * 286 / 256)
+        return self.load_size, round(self.load_size * width / height)
+
+    @property
+    def scaled_width(self) -> int:
+        """Width that scale_width and scale_width_and_crop scale to."""
+        return self.load_size if self.load_size is not None else self.scaled_to[1]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -251,9 +251,10 @@ class DomainPair:
             height, width = self.cache.read(path).shape[:2]
         except ImageError as error:
             return str(error)
-        crop = self.config.size
-        if "crop" in self.config.preprocess and min(height, width) < crop:
-            return f"{path}: {width}x{height} pixels is below the crop, --size {crop}"
+        crop = self.config.crop
+        if crop and (height < crop[0] or width < crop[1]):
+            options = f"--size {crop[0]}" + f" --width {crop[1]}" * (self.config.width is not None)
+            return f"{path}: {width}x{height} pixels is below the crop, {options}"
         if min(height, width) < self.smallest:
             return f"{path}: {width}x{height} pixels, but these networks need {self.smallest}"
         return ""
@@ -307,8 +308,8 @@ class DomainPair:
     def samples(self, count: int) -> Batch:
         """`count` fixed test images a side (training images where there are no test images).
 
-        Scaled like all others and cropped in the middle to `size`, or to the largest square that
-        all of them hold.
+        Scaled like all others and cropped in the middle to `size` x `width`, or to as much of it as
+        all of them hold: in height and in width a multiple of what the networks take.
         """
         batch = Batch()
         for side in self.sides:
@@ -317,15 +318,18 @@ class DomainPair:
 
     def _middle(self, files: Sequence[Path], count: int) -> Tensor:
         arrays = [self.cache.read(path) for path in spread(files, count)]
-        side = min(self.config.size, *(min(array.shape[:2]) for array in arrays))
-        side = side // self.multiple * self.multiple
-        return torch.stack([to_tensor(center_crop(array, side)) for array in arrays])
+        shapes = [self.config.shape, *(array.shape[:2] for array in arrays)]
+        height, width = (
+            min(sides) // self.multiple * self.multiple for sides in zip(*shapes, strict=True)
+        )
+        return torch.stack([to_tensor(center_crop(array, (height, width))) for array in arrays])
 
 
-def center_crop(array: np.ndarray, side: int) -> np.ndarray:
-    """The middle square of an image (H, W, 3)."""
-    top, left = (array.shape[0] - side) // 2, (array.shape[1] - side) // 2
-    return array[top : top + side, left : left + side]
+def center_crop(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The middle of an image (H, W, 3), of `size` = (height, width)."""
+    height, width = size
+    top, left = (array.shape[0] - height) // 2, (array.shape[1] - width) // 2
+    return array[top : top + height, left : left + width]
 
 
 @lru_cache(maxsize=4)
@@ -338,20 +342,25 @@ def _epoch(seed: int, epoch: int, length: int, count_b: int) -> tuple[Tensor, Te
 
 
 def _pipeline(config: DataConfig) -> A.Compose:
-    crop = [A.RandomCrop(config.size, config.size)] if "crop" in config.preprocess else []
+    crop = [A.RandomCrop(*config.crop)] if config.crop else []  # of "resize" it is all there is
     flip = [A.HorizontalFlip(p=0.5)] if config.flip else []
     return A.Compose([*crop, *flip])
 
 
 def _scale(array: np.ndarray, config: DataConfig, multiple: int) -> np.ndarray:
-    """(H, W, 3) -> what the crop is taken from, as the reference's `preprocess` modes."""
+    """(H, W, 3) -> what the crop is taken from, as the reference's `preprocess` modes.
+
+    Its `resize`, which it doesn't list, is to `load_size`; ours is to the crop's size.
+    """
     height, width = array.shape[:2]
-    side = config.scaled_to
+    if config.preprocess == "resize":
+        return resize(array, config.shape)
     if config.preprocess == "resize_and_crop":
-        return resize(array, (side, side))
+        return resize(array, config.scaled_to)
     if config.preprocess in ("scale_width", "scale_width_and_crop"):
         # The reference takes at least a crop's height and so distorts very wide images; so do we.
-        height, width = max(side * height // width, config.size), side
-    if "crop" not in config.preprocess:
+        scaled = config.scaled_width
+        height, width = max(scaled * height // width, config.size), scaled
+    if config.crop is None:
         height, width = (max(1, round(n / multiple)) * multiple for n in (height, width))
     return resize(array, (height, width))

@@ -159,6 +159,20 @@ class TrainedMethod(Method):
     adjustable: ClassVar[tuple[str, ...]] = ()  # options that translate may change after training
 
     @property
+    def batches(self) -> int:
+        """How many batches one of `losses` is made of, for players who see several in a step."""
+        return 1
+
+    def fit(self, crop: tuple[int, int] | None) -> None:  # most methods have nothing to do
+        """Build what depends on the (height, width) of the training images; None: they differ.
+
+        Called once, before the training starts.
+
+        Raises:
+            ConfigError: these networks need images of one size.
+        """
+
+    @property
     def sides(self) -> tuple[Side, ...]:
         """The collections that training reads: the keys of its batches."""
         return ("a", "b")
@@ -180,7 +194,10 @@ class TrainedMethod(Method):
 
     @abstractmethod
     def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """Yield (player, weighted terms) in playing order; the trainer steps after each."""
+        """Yield (player, weighted terms) in playing order; the trainer steps after each.
+
+        Which players, and how often, is the same for every batch.
+        """
 
     @abstractmethod
     def preview(self, batch: Batch) -> dict[str, dict[str, Tensor]]:

@@ -9,8 +9,8 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,10 @@ class Trainer:
         self.progress, self.history = Progress(), History()
         self.stop_signal = 0
         self.drawn_after = -1  # images when samples were drawn last
-        self._size = config.batch_size * accelerator.num_processes  # images a step
+        self._loaded = config.batch_size * method.batches  # images at once, by each process
+        self._size = (  # images a step
+            self._loaded * config.gradient_accumulation_steps * accelerator.num_processes
+        )
         # Optimizer steps between two looks at clock and signals: several processes have to talk
         # about it, which would make an accelerator wait for them; a CPU's step takes long anyway.
         waits = accelerator.num_processes > 1 and accelerator.device.type != "cpu"
@@ -166,7 +169,7 @@ class Trainer:
         """Train until the budget is spent, with a last checkpoint, export and grid."""
         config, accelerator, progress = self.config, self.accelerator, self.progress
         batches = self.data.batches(
-            progress.images, config.batch_size, accelerator.process_index, accelerator.num_processes
+            progress.images, self._loaded, accelerator.process_index, accelerator.num_processes
         )
         last_checkpoint = started = time.monotonic()
         trained_before = progress.seconds
@@ -174,22 +177,20 @@ class Trainer:
         if progress.images == 0:
             self.draw_samples()
         with closing(batches), self._bar() as bar, postponed(self._on_signal):
-            # Half-gathered gradients are in no checkpoint, so a run ends, and saves, only between
-            # two steps of the optimizers.
-            while self.spent() < 1 or not accelerator.sync_gradients:
+            while self.spent() < 1:
                 self._set_learning_rates()
-                batch = self._next(batches)
-                for player, terms in self._step(batch):
+                gathered = [self._next(batches) for _ in range(config.gradient_accumulation_steps)]
+                for player, terms in self._step(gathered):
                     self.history.add(player, terms)
                 before, progress.images = progress.images, progress.images + self._size
                 self.history.images.append(progress.images)
                 bar.update(self._size)
 
                 if _passed(before, progress.images, config.log_every):
-                    self._log(batch, bar)
+                    self._log(gathered[-1], bar)
                 if _passed(before, progress.images, config.sample_every):
                     self.draw_samples()
-                if not accelerator.sync_gradients or progress.steps % self._agree_every:
+                if progress.steps % self._agree_every:
                     continue
                 now = time.monotonic()
                 progress.seconds, checkpoint_due, stop = self._agree(
@@ -205,37 +206,45 @@ class Trainer:
                         f"saved; go on with: --run_dir {self.run} --resume auto"
                     )
             if self.history.images:
-                self._log(batch, bar)
+                self._log(gathered[-1], bar)
         self.save()
         if self.drawn_after != progress.images:
             self.draw_samples()
 
-    def _step(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """Every player's step on one batch; yields what the players saw."""
-        accelerator = self.accelerator
-        with accelerator.accumulate(*(getattr(self.method, name) for name in self.names)):
-            for player, terms in self._losses(batch):
-                accelerator.backward(torch.stack(list(terms.values())).sum())
-                self.optimizers[player].step()
-                self.optimizers[player].zero_grad()
-                yield player, terms
-        if accelerator.sync_gradients:
-            self.progress.steps += 1
-            for name, average in self.averages.items():
-                average.update_parameters(self.net(name))
+    def _step(self, batches: Sequence[Batch]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """Every player's steps on the gathered batches; yields what the players saw.
 
-    def _losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """The method's, each worked out in the launch's precision.
-
-        The prepared networks are so by themselves; this is for those that only judge, as VGG.
+        The batches advance together, turn by turn: each step is on the gradients of all of them,
+        as if they were one, also where a player has several turns.
         """
-        phases = self.method.losses(batch)
-        while True:
-            with self.accelerator.autocast():
-                phase = next(phases, None)
-            if phase is None:
-                return
-            yield phase
+        plays = [self.method.losses(batch) for batch in batches]
+        while turns := list(self._turns(plays)):
+            ((player, _), *_) = turns
+            self.optimizers[player].step()
+            self.optimizers[player].zero_grad()
+            yield from turns
+        self.progress.steps += 1
+        for name, average in self.averages.items():
+            average.update_parameters(self.net(name))
+
+    def _turns(
+        self, plays: Sequence[Iterator[tuple[str, dict[str, Tensor]]]]
+    ) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """The next turn on each batch, with its gradients; processes exchange them at the last."""
+        accelerator = self.accelerator
+        for play in plays:
+            with ExitStack() as stack:
+                if play is not plays[-1]:
+                    for name in self.names:
+                        stack.enter_context(accelerator.no_sync(getattr(self.method, name)))
+                # Prepared networks are in the launch's precision by themselves; this is for those
+                # that only judge, as VGG.
+                with accelerator.autocast():
+                    turn = next(play, None)
+                if turn:
+                    loss = torch.stack(list(turn[1].values())).sum()
+                    accelerator.backward(loss / len(plays))
+                    yield turn
 
     def spent(self) -> float:
         """The share of the budget that is used up."""

@@ -3,16 +3,19 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Literal
+from types import SimpleNamespace
+from typing import Literal, get_args
 
 import pytest
 from conftest import ROOT
 
+import train
 from gan_style import command, config, methods
 from gan_style.config import DataConfig, Preprocess, TrainConfig, convert, describe
 from gan_style.errors import ConfigError
 
 Count = Literal[16, 19]
+WIDE = {"preprocess": "scale_width_and_crop", "size": 64, "width": 96}
 
 
 @pytest.mark.parametrize(
@@ -150,6 +153,10 @@ def test_a_broken_file_is_named(tmp_path, text, said):
     [
         (DataConfig, {"size": 0}, "--size is 0, but must be at least 1"),
         (DataConfig, {"size": 64, "load_size": 32}, "--load_size is 32, but must be at least --s"),
+        (DataConfig, {"width": 0}, "--width is 0, but must be at least 1"),
+        (DataConfig, {"width": 64, "load_size": 255}, "must be at least --size, 256"),
+        (DataConfig, WIDE | {"load_size": 80}, "--load_size is 80, but must be at least --width,"),
+        (DataConfig, WIDE | {"width": None, "load_size": 63}, "must be at least --size, 64"),
         (DataConfig, {"data_a": "x"}, "--data_a is 'x': give --data_b with it"),
         (DataConfig, {"test_share": 1.0}, "--test_share is 1.0"),
         (DataConfig, {"preprocess": "crops"}, "did you mean 'crop'?"),
@@ -165,6 +172,64 @@ def test_contradictions_are_refused_in_the_users_spelling(cls, options, said):
     with pytest.raises(ConfigError) as error:
         config.build(cls, options)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        WIDE | {"load_size": 96},
+        WIDE | {"size": 128, "load_size": 96},  # it is the width here; heights are stretched to 128
+        {"size": 64, "width": 96, "load_size": 64},  # the height of resize_and_crop: 96 wide
+        WIDE | {"preprocess": "resize", "load_size": 3},  # reads none
+    ],
+)
+def test_a_load_size_that_holds_the_crop_is_taken(options):
+    assert config.build(DataConfig, options).load_size == options["load_size"]
+
+
+def test_training_sees_one_size_unless_images_keep_theirs():
+    crops = {
+        mode: DataConfig(preprocess=mode, size=96, width=160).crop for mode in get_args(Preprocess)
+    }
+    assert crops == {
+        "resize_and_crop": (96, 160),
+        "resize": (96, 160),
+        "crop": (96, 160),
+        "scale_width_and_crop": (96, 160),
+        "scale_width": None,
+        "none": None,
+    }
+    assert DataConfig(size=96).crop == (96, 96)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"size": 26}, "--size is 26, but .* need a multiple of 4 and at least 22: try 24"),
+        ({"size": 20, "width": 40}, "--size is 20, .*: try 24"),  # the multiple of 4 that is >= 22
+        ({"size": 40, "width": 42}, "--width is 42, but .* multiple of 4 .*: try 40"),
+        ({"size": 40, "width": 20}, "--width is 20, .*: try 24"),
+        ({"size": 26, "preprocess": "resize"}, "--size is 26"),
+        ({"size": 24, "width": 40}, ""),
+        ({"size": 26, "preprocess": "none"}, ""),  # rounded later
+    ],
+)
+def test_each_side_of_a_crop_must_fit_the_networks(options, said):
+    networks = SimpleNamespace(multiple=4, smallest=22, batches=1)
+    if not said:
+        train.check_size(DataConfig(**options), networks)
+        return
+    with pytest.raises(ConfigError, match=said):
+        train.check_size(DataConfig(**options), networks)
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "said"),
+    [("resize", "--domain is 'nowhere'"), ("none", "take 1"), ("scale_width", "take 1")],
+)
+def test_batches_are_for_images_of_one_size(train_alone, refusal, preprocess, said):
+    options = {"domain": "nowhere", "batch_size": 2, "preprocess": preprocess}
+    assert said in refusal(train_alone, **options)
 
 
 def test_every_option_is_described_by_a_comment():
@@ -346,7 +411,7 @@ def test_a_size_above_a_presets_load_size_takes_its_place():
     )
     assert small["load_size"] == 256
     assert "load_size" not in large
-    assert config.build(DataConfig, large).scaled_to == 572  # 512 * 286 / 256
+    assert config.build(DataConfig, large).scaled_to == (572, 572)  # 512 * 286 / 256
     typed = command.with_preset({"method": "johnson", "size": 512, "load_size": 600}, "")
     assert typed["load_size"] == 600
 

@@ -17,6 +17,7 @@ from gan_style.data import (
     domain_from_two_folders,
 )
 from gan_style.errors import DataError
+from gan_style.images import resize, to_tensor
 
 
 def flat_domain(folder, count_a=5, count_b=3, size=(40, 40)):
@@ -102,7 +103,8 @@ def test_closing_the_stream_ends_its_threads(toy):
     assert not [t for t in threading.enumerate() if t.name.startswith("loader")]
 
 
-def test_half_of_the_images_are_mirrored(tmp_path):
+@pytest.mark.parametrize("preprocess", ["resize_and_crop", "resize"])
+def test_half_of_the_images_are_mirrored(tmp_path, preprocess):
     folder = tmp_path / "d"
     ramp = np.tile(np.arange(40, dtype=np.uint8)[None, :, None] * 6, (40, 1, 3))
     for part in ("trainA", "trainB"):
@@ -115,9 +117,9 @@ def test_half_of_the_images_are_mirrored(tmp_path):
             bool(image[0, 0, 0] > image[0, 0, -1]) for k in range(100) for image in data.item(k)
         ]
 
-    share = sum(mirrored(pair(folder))) / 200
+    share = sum(mirrored(pair(folder, preprocess=preprocess))) / 200
     assert 0.35 < share < 0.65  # 4 standard deviations of Binomial(200, 1/2) are 0.14
-    assert not any(mirrored(pair(folder, flip=False)))
+    assert not any(mirrored(pair(folder, preprocess=preprocess, flip=False)))
 
 
 def test_a_and_b_are_cropped_independently(tmp_path):
@@ -132,10 +134,26 @@ def test_a_and_b_are_cropped_independently(tmp_path):
     assert abs(np.corrcoef(np.transpose(offsets))[0, 1]) < 0.2  # 4 standard deviations
 
 
+def test_a_crop_reaches_every_place_of_the_image_that_holds_it(tmp_path):
+    rows, columns = np.mgrid[:48, :64].astype(np.uint8)
+    for part in ("trainA", "trainB"):
+        (tmp_path / part).mkdir()
+        for i in range(2):
+            image = np.stack([rows, columns, columns], axis=-1)
+            Image.fromarray(image).save(tmp_path / part / f"{i}.png")
+    data = pair(tmp_path, preprocess="crop", size=40, width=48, flip=False)
+    crops = [(image * 255).round() for k in range(200) for image in data.item(k)]
+    assert {crop.shape for crop in crops} == {(3, 40, 48)}
+    corners = [crop[:2, 0, 0].int().tolist() for crop in crops]
+    assert {top for top, _ in corners} == set(range(9))  # 48 - 40 + 1
+    assert {left for _, left in corners} == set(range(17))  # 64 - 48 + 1
+
+
 @pytest.mark.parametrize(
     ("preprocess", "load_size", "shape"),
     [  # from 100 wide and 60 high, by the reference's rules
         ("resize_and_crop", 36, (32, 32)),
+        ("resize", None, (32, 32)),
         ("crop", None, (32, 32)),
         ("scale_width", 50, (32, 48)),  # 50 wide is 30 high, at least a crop: 32; multiples of 4
         ("scale_width", 80, (48, 80)),
@@ -150,10 +168,65 @@ def test_the_preprocess_modes_of_the_reference(tmp_path, preprocess, load_size, 
     assert a.shape == b.shape == (3, *shape)
 
 
+@pytest.mark.parametrize(
+    ("preprocess", "load_size", "scaled", "shape"),
+    [  # from 100 wide and 60 high; --size 32 --width 48
+        ("resize_and_crop", None, (36, 54), (32, 48)),  # 32 and 48 * 286 / 256: 35.75 and 53.6
+        ("resize_and_crop", 40, (40, 60), (32, 48)),
+        ("resize", 40, (32, 48), (32, 48)),
+        ("crop", None, (60, 100), (32, 48)),
+        ("scale_width", None, (32, 56), (32, 56)),  # 54 x 32.4, but multiples of 4
+        ("scale_width", 80, (48, 80), (48, 80)),
+        ("scale_width_and_crop", None, (32, 54), (32, 48)),
+        ("scale_width_and_crop", 50, (32, 50), (32, 48)),  # 30 high, but at least a crop
+        ("none", None, (60, 100), (60, 100)),
+    ],
+)
+def test_a_crop_may_have_a_width_of_its_own(tmp_path, preprocess, load_size, scaled, shape):
+    domain = domain_from_folder(flat_domain(tmp_path / "d", size=(100, 60)))
+    config = DataConfig(preprocess=preprocess, load_size=load_size, size=32, width=48)
+    data = DomainPair(domain, config, seed=0, multiple=4)
+    assert {array.shape for array in data.cache.arrays.values()} == {(*scaled, 3)}
+    a, b = data.item(0)
+    assert a.shape == b.shape == (3, *shape)
+    assert config.crop in (shape, None)
+    assert data.samples(2)["a"].shape == (2, 3, 32, 48)  # all modes hold the crop
+
+
+@pytest.mark.parametrize("preprocess", ["resize_and_crop", "crop", "scale_width_and_crop"])
+def test_a_width_that_is_the_size_changes_nothing(toy, preprocess):
+    square, same = (
+        pair(toy, preprocess=preprocess, size=24, width=width, load_size=28) for width in (None, 24)
+    )
+    for k in range(3):
+        for one, other in zip(square.item(k), same.item(k), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_resize_shows_all_of_every_image(tmp_path):
+    noise = np.random.default_rng(0)
+    shapes = {"trainA": [(60, 40), (20, 90)], "trainB": [(33, 33), (24, 40)]}
+    for part, sizes in shapes.items():
+        (tmp_path / part).mkdir()
+        for i, size in enumerate(sizes):
+            image = noise.integers(0, 256, (*size, 3), dtype=np.uint8)
+            Image.fromarray(image).save(tmp_path / part / f"{i}.png")
+    data = pair(tmp_path, preprocess="resize", size=24, width=40, flip=False, serial_b=True)
+    batch = next(data.batches(0, 2))
+    for side, part in (("a", "trainA"), ("b", "trainB")):
+        images = [np.array(Image.open(path)) for path in sorted((tmp_path / part).iterdir())]
+        whole = {to_tensor(resize(image, (24, 40))).numpy().tobytes() for image in images}
+        assert {image.numpy().tobytes() for image in batch[side]} == whole
+
+
 def test_the_load_size_follows_the_crop_as_286_does_256():
-    assert DataConfig().scaled_to == 286
-    assert DataConfig(size=128).scaled_to == 143  # the Lua original's pair
-    assert DataConfig(size=128, load_size=200).scaled_to == 200
+    assert DataConfig().scaled_to == (286, 286)
+    assert DataConfig(size=128).scaled_to == (143, 143)  # the Lua original's pair
+    assert DataConfig(size=128, load_size=200).scaled_to == (200, 200)
+    assert DataConfig(size=96, width=160).scaled_to == (107, 179)  # 107.25 and 178.75
+    assert DataConfig(size=96, width=160, load_size=120).scaled_to == (120, 200)
+    assert DataConfig(size=96, width=160).scaled_width == 179
+    assert DataConfig(size=96, width=160, load_size=200).scaled_width == 200
 
 
 def test_bad_images_are_all_named_before_training(toy):
@@ -179,10 +252,25 @@ def test_a_collection_needs_two_images(tmp_path, count, said):
         pair(flat_domain(tmp_path / "d", 3, count))
 
 
-def test_an_image_below_the_crop_is_named_with_its_size(tmp_path):
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [  # images of 40 wide and 30 high; they are listed with semicolons
+        ({"size": 32}, "--size 32;"),
+        ({"size": 32, "width": 40}, "--size 32 --width 40;"),  # too low alone
+        ({"size": 30, "width": 41}, "--size 30 --width 41;"),  # too narrow alone
+    ],
+)
+def test_an_image_below_the_crop_is_named_with_its_size(tmp_path, options, said):
     folder = flat_domain(tmp_path / "d", size=(40, 30))
-    with pytest.raises(DataError, match=r"0.png: 40x30 pixels is below the crop, --size 32"):
-        pair(folder, preprocess="crop")
+    with pytest.raises(DataError) as error:
+        pair(folder, preprocess="crop", **options)
+    assert f"0.png: 40x30 pixels is below the crop, {said}" in str(error.value)
+
+
+def test_an_image_of_the_crops_size_is_large_enough(tmp_path):
+    folder = flat_domain(tmp_path / "d", size=(40, 30))
+    a, b = pair(folder, preprocess="crop", size=30, width=40).item(0)
+    assert a.shape == b.shape == (3, 30, 40)
 
 
 def test_the_cache_keeps_to_its_bound(toy):
@@ -233,6 +321,36 @@ def test_samples_are_the_same_every_time_and_from_the_test_part(toy):
     for path in (toy / "testA").iterdir():
         path.unlink()
     assert not torch.equal(first["a"], pair(toy).samples(2)["a"])  # training images stand in
+
+
+def test_samples_are_the_middle_as_far_as_every_image_holds_it(tmp_path):
+    for part, sizes in (("trainA", [(72, 48), (88, 52)]), ("trainB", [(40, 40), (60, 80)])):
+        (tmp_path / part).mkdir()
+        for i, (width, height) in enumerate(sizes):
+            rows, columns = np.mgrid[:height, :width].astype(np.uint8)
+            image = np.stack([rows, columns, columns], axis=-1)
+            Image.fromarray(image).save(tmp_path / part / f"{i}.png")
+
+    def samples(**options):
+        config = DataConfig(preprocess="none", **options)
+        return DomainPair(domain_from_folder(tmp_path), config, seed=0, multiple=4).samples(2)
+
+    wide = samples(size=44, width=64)
+    assert wide["a"].shape == (2, 3, 44, 64)
+    corners = (wide["a"][:, :2, 0, 0] * 255).round().int()
+    assert corners.tolist() == [[2, 4], [4, 12]]  # half of 48 - 44 and 72 - 64, 52 - 44 and 88 - 64
+    assert wide["b"].shape == (2, 3, 40, 40)  # the first holds no more
+    assert samples(size=62)["a"].shape == (2, 3, 48, 60)  # 62 is no multiple of 4
+
+
+def test_a_training_on_whole_images_takes_wide_batches(train, toy, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    Image.new("RGB", (50, 20)).save(toy / "trainA" / "wide.png")
+    options = {"domain": toy, "preprocess": "resize", "size": 24, "width": 32}
+    assert "after 2 images" in train(**options, images=2, batch_size=2, sample_every=2, run_dir="r")
+    assert torch.backends.cudnn.benchmark  # which pays where all crops are of one size
+    train(domain=toy, images=1, sample_every=0, preprocess="scale_width", skip_bad_images=True)
+    assert not torch.backends.cudnn.benchmark
 
 
 # One side alone

@@ -62,7 +62,7 @@ def save(path, array: np.ndarray) -> str:
 
 def make(seed: int = 0, **options) -> johnson.Method:
     torch.manual_seed(seed)
-    return johnson.Method(johnson.Config(**{"width": 4, "vgg": "random"} | options))
+    return johnson.Method(johnson.Config(**{"width_generator": 4, "vgg": "random"} | options))
 
 
 def contents(count: int = 2, side: int = 32, seed: int = 1) -> Tensor:
@@ -433,7 +433,7 @@ def test_a_preset_is_accepted(preset):
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        ("width", 0),
+        ("width_generator", 0),
         ("style_size", -1),
         ("content_weight", -1.0),
         ("style_weight", -1.0),
@@ -457,8 +457,8 @@ def test_in_bf16_vgg_judges_in_bf16_too(train_alone, toy, style, monkeypatch):
 
     monkeypatch.setattr(VGG, "forward", watched)
     train_alone(
-        method="johnson", vgg="random", width=4, style=style, domain=toy, threads=1, workers=1,
-        size=16, load_size=16, images=2, batch_size=1, sample_every=0,
+        method="johnson", vgg="random", width_generator=4, style=style, domain=toy, threads=1,
+        workers=1, size=16, load_size=16, images=2, batch_size=1, sample_every=0,
     )  # fmt: skip
     # The style's targets before the launch's precision is known, then two images of each step.
     assert seen == [torch.float32] + 4 * [torch.bfloat16]

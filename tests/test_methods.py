@@ -20,18 +20,25 @@ from gan_style.weights import known as known_weights
 # Options that make a method small; one that isn't named here is tested with its defaults.
 TINY = {
     "cyclegan": {"generator": "resnet_6", "width_generator": 4, "width_discriminator": 4},
-    "johnson": {"vgg": "random", "width": 4, "style": "style.png", "style_size": 32},
+    "johnson": {"vgg": "random", "width_generator": 4, "style": "style.png", "style_size": 32},
     "adain": {"vgg": "random", "style_size": 32},
+    "dualgan": {"width_generator": 4, "width_discriminator": 4},
     "gatys": {"vgg": "random", "iterations": 3, "iterations_finer": 2, "first_scale": 32},
 }
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 NAMES = methods.names()
 TRAINED = [name for name in NAMES if issubclass(methods.load(name).Method, TrainedMethod)]
+# What trains may have presets, and each is tested as a method of its own: <method>/<preset>.
+TRAINED_PRESETS = [
+    f"{name}/{preset}"
+    for name in TRAINED
+    for preset in list(config.presets(methods.source(name)))[1:]
+]
 OPTIMISED = [name for name in NAMES if issubclass(methods.load(name).Method, OptimisedMethod)]
 
 every_method = pytest.mark.parametrize("name", NAMES)
-every_trained_method = pytest.mark.parametrize("name", TRAINED)
+every_trained_method = pytest.mark.parametrize("name", TRAINED + TRAINED_PRESETS)
 every_optimised_method = pytest.mark.parametrize("name", OPTIMISED)
 
 
@@ -44,8 +51,16 @@ def _style_image(tmp_path):
 
 def make(name: str, seed: int = 0, **options) -> Method:
     torch.manual_seed(seed)
+    name, _, preset = name.partition("/")
     module = methods.load(name)
-    return module.Method(module.Config(**TINY.get(name, {}) | options))
+    own = {field.name for field in fields(module.Config)}
+    chosen = config.presets(methods.source(name))[preset] if preset else {}
+    chosen = {key: value for key, value in chosen.items() if key in own}
+    method = module.Method(module.Config(**chosen | TINY.get(name, {}) | options))
+    if isinstance(method, TrainedMethod):
+        height, width = images(method).shape[-2:]
+        method.fit((height, width))
+    return method
 
 
 def images(method: Method, seed: int = 1, count: int = 2) -> Tensor:
@@ -56,7 +71,8 @@ def images(method: Method, seed: int = 1, count: int = 2) -> Tensor:
 
 
 def batch_for(method: Method) -> Batch:
-    return Batch(a=images(method, seed=1), b=images(method, seed=2).square())
+    count = 2 * method.batches
+    return Batch(a=images(method, 1, count), b=images(method, 2, count).square())
 
 
 def translated(method: Method, content: Tensor, style: Tensor | None = None) -> Tensor:
@@ -67,7 +83,8 @@ def translated(method: Method, content: Tensor, style: Tensor | None = None) -> 
 
 def style_for(name: str, method: Method, seed: int) -> Tensor | None:
     """Only those that need one get one."""
-    return images(method, seed) if methods.load(name).PAPER.style == "image" else None
+    paper = methods.load(name.partition("/")[0]).PAPER
+    return images(method, seed) if paper.style == "image" else None
 
 
 def weights(method: TrainedMethod) -> dict[str, list[Tensor]]:
@@ -151,10 +168,11 @@ def test_a_method_can_be_built_from_its_defaults(name):
         assert isinstance(module.Method(module.Config()), Method)
 
 
-@every_trained_method
+@pytest.mark.parametrize("name", TRAINED)
 def test_a_trained_method_has_an_experiment_file(name):
-    options = config.read_toml(EXPERIMENTS / f"{name}.toml")
-    assert options.get("method", TrainConfig.method) == name
+    files = list(EXPERIMENTS.glob(f"{name}*.toml"))
+    assert files
+    assert {config.read_toml(path)["method"] for path in files} == {name}
 
 
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.toml")), ids=lambda path: path.name)
@@ -329,15 +347,14 @@ def test_the_same_seed_gives_the_same_training_and_the_same_translation(name):
 @every_trained_method
 def test_each_player_moves_all_of_its_networks_and_no_other(name):
     method = make(name)
-    before = weights(method)
     played = set()
     steps = train_step(method)
     for player, _ in steps:
+        before = weights(method)
         next(steps)  # from its backward to after its step
         after = weights(method)
         for net, old in before.items():
             assert changed(old, after[net]) == (net in method.players[player]), (player, net)
-        before = after
         played.add(player)
     assert played == method.players.keys()
 

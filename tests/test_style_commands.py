@@ -414,8 +414,8 @@ def test_contents_of_extreme_sizes_are_scaled_to_the_side_with_gatys(translate, 
 def test_contents_of_extreme_sizes_keep_them_with_johnson(train_alone, gan_style, toy):
     picture("style.png")
     train_alone(
-        method="johnson", domain=toy, run_dir="run", style="style.png", vgg="random", width=4,
-        size=16, load_size=16, images=2, batch_size=1, workers=1, threads=1,
+        method="johnson", domain=toy, run_dir="run", style="style.png", vgg="random",
+        width_generator=4, size=16, load_size=16, images=2, batch_size=1, workers=1, threads=1,
     )  # fmt: skip
     sizes = {"dot": (1, 1), "high": (3, 4000), "wide": (4000, 3), "photo": (40, 32)}
     for name, size in sizes.items():

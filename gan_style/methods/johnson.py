@@ -81,7 +81,7 @@ class Config:
     style: str = ""  # file of the style image
     style_size: int = 512  # longer side in pixels that it is scaled to; 0 leaves it as it is
     content_side: Literal["a", "b"] = "b"  # collection of the contents; the other isn't read
-    width: int = 32  # channels after the first convolution; 16 is a quarter of the weights
+    width_generator: int = 32  # channels after the first convolution; 16: a quarter of the weights
     upsample: Upsample = "nearest"  # or transposed, as the paper: checkerboards at first
     output: Output = "linear"  # clipped at the end; tanh keeps to 150 levels around a mean colour
     vgg: Literal["torchvision", "caffe", "random"] = "torchvision"  # weights: see nn/vgg.py
@@ -95,7 +95,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse what no training can use, in the user's spelling."""
-        at_least(1, width=self.width)
+        at_least(1, width_generator=self.width_generator)
         for name in ("style_size", "content_weight", "style_weight", "tv_weight"):
             at_least(0, **{name: getattr(self, name)})
         if not self.learning_rate > 0:
@@ -116,11 +116,11 @@ class Method(TrainedMethod):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.net = TransformNet(config.width, config.upsample, config.output)
+        self.net = TransformNet(config.width_generator, config.upsample, config.output)
         self.multiple = self.net.multiple
         self.smallest = max(self.net.smallest, 16)  # VGG's fourth pooling needs 16 in training
         # Measured at 16, 32 and 64 channels on a CPU: 24, 23 and 22 bytes each; transposed 15.
-        self.bytes_per_pixel = 24.0 * config.width
+        self.bytes_per_pixel = 24.0 * config.width_generator
         self._style_targets: dict[str, Statistic] = {}
 
     @cached_property
