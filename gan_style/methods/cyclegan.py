@@ -22,7 +22,7 @@ from gan_style.config import at_least
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
 from gan_style.method import Batch, Paper, Styles, TrainedMethod
-from gan_style.nn.blocks import frozen
+from gan_style.nn.blocks import from_signed, frozen, to_signed
 from gan_style.nn.discriminators import PatchDiscriminator, PixelDiscriminator
 from gan_style.nn.generators import ResnetGenerator, UnetGenerator
 from gan_style.nn.image_pool import ImagePool
@@ -48,7 +48,9 @@ class Config:
     width_generator: int = 64  # channels after the first convolution (ngf)
     width_discriminator: int = 64  # the same (ndf)
     init_std: float = 0.02  # of the initial weights; smaller helps against inverted colours
-    gan_loss: Literal["lsgan", "vanilla"] = "lsgan"  # least squares, or cross-entropy
+    channels_a: Literal[1, 3] = 3  # of the networks for A; 1 is grey
+    channels_b: Literal[1, 3] = 3  # the same for B
+    gan_loss: Literal["lsgan", "vanilla", "hinge"] = "lsgan"  # see losses/adversarial.py
     lambda_cycle: float = 10.0  # weight of a -> b -> a against a, and of b -> a -> b against b
     lambda_identity: float = 0.5  # relative to lambda_cycle; 0 leaves the term out
     pool_size: int = 50  # generated images kept a domain for the discriminators
@@ -65,6 +67,11 @@ class Config:
             raise ConfigError(f"--learning_rate is {self.learning_rate}, but must be above 0")
         if not 0 <= self.beta1 < 1:
             raise ConfigError(f"--beta1 is {self.beta1}, but must be in [0, 1)")
+        if self.lambda_identity > 0 and self.channels_a != self.channels_b:
+            raise ConfigError(
+                f"--channels_a is {self.channels_a}, --channels_b is {self.channels_b}, so that no "
+                "image is one of the other domain: give --lambda_identity 0"
+            )
 
 
 class Method(TrainedMethod):
@@ -80,8 +87,9 @@ class Method(TrainedMethod):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.gen_ab, self.gen_ba = _generator(config), _generator(config)
-        self.disc_a, self.disc_b = _discriminator(config), _discriminator(config)
+        a, b = config.channels_a, config.channels_b
+        self.gen_ab, self.gen_ba = _generator(config, a, b), _generator(config, b, a)
+        self.disc_a, self.disc_b = _discriminator(config, a), _discriminator(config, b)
         self.pool_a, self.pool_b = ImagePool(config.pool_size), ImagePool(config.pool_size)
         self.gan = adversarial.LOSSES[config.gan_loss]
         self.multiple = self.gen_ab.multiple
@@ -103,17 +111,22 @@ class Method(TrainedMethod):
     def translate(self, content: Tensor, style: Styles = None) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] through the generator of `direction`; `style` is unread."""
         (name,) = self.translators
-        return _from_signed(getattr(self, name)(_to_signed(content)))
+        channels = self.config.channels_a if name == "gen_ab" else self.config.channels_b
+        return from_signed(getattr(self, name)(to_signed(content, channels)))
+
+    def _signed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        c = self.config
+        return to_signed(batch["a"], c.channels_a), to_signed(batch["b"], c.channels_b)
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """One step: both generators on one sum, then both discriminators on pooled images."""
-        a, b = _to_signed(batch["a"]), _to_signed(batch["b"])
+        a, b = self._signed(batch)
         c = self.config
         fake_b, fake_a = self.gen_ab(a), self.gen_ba(b)
         with frozen(self.disc_a, self.disc_b):
             terms = {
-                "adversarial_ab": self.gan(self.disc_b(fake_b), real=True),
-                "adversarial_ba": self.gan(self.disc_a(fake_a), real=True),
+                "adversarial_ab": self.gan.fool(self.disc_b(fake_b)),
+                "adversarial_ba": self.gan.fool(self.disc_a(fake_a)),
             }
         terms["cycle_a"] = c.lambda_cycle * l1(self.gen_ba(fake_b), a)
         terms["cycle_b"] = c.lambda_cycle * l1(self.gen_ab(fake_a), b)
@@ -128,28 +141,32 @@ class Method(TrainedMethod):
         yield (
             "discriminator",
             {
-                "real_b": 0.5 * self.gan(self.disc_b(b), real=True),
-                "fake_b": 0.5 * self.gan(self.disc_b(pooled_b), real=False),
-                "real_a": 0.5 * self.gan(self.disc_a(a), real=True),
-                "fake_a": 0.5 * self.gan(self.disc_a(pooled_a), real=False),
+                "real_b": 0.5 * self.gan.real(self.disc_b(b)),
+                "fake_b": 0.5 * self.gan.fake(self.disc_b(pooled_b)),
+                "real_a": 0.5 * self.gan.real(self.disc_a(a)),
+                "fake_a": 0.5 * self.gan.fake(self.disc_a(pooled_a)),
             },
         )
 
     def preview(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
-        """For each direction: the real image, its translation, the way back, the identity."""
-        a, b = _to_signed(batch["a"]), _to_signed(batch["b"])
+        """For each direction: the real image, its translation, the way back, the identity.
+
+        Grey images have no identity in colour, and the other way round.
+        """
+        a, b = self._signed(batch)
         fake_b, fake_a = self.gen_ab(a), self.gen_ba(b)
         a2b = {"real": a, "translated": fake_b, "back": self.gen_ba(fake_b)}
         b2a = {"real": b, "translated": fake_a, "back": self.gen_ab(fake_a)}
-        a2b["identity"], b2a["identity"] = self.gen_ba(a), self.gen_ab(b)
+        if a.shape[1] == b.shape[1]:
+            a2b["identity"], b2a["identity"] = self.gen_ba(a), self.gen_ab(b)
         return {
-            name: {title: _from_signed(images) for title, images in columns.items()}
+            name: {title: from_signed(images) for title, images in columns.items()}
             for name, columns in (("a2b", a2b), ("b2a", b2a))
         }
 
     def monitor(self, batch: Batch) -> dict[str, Tensor]:
         """Mean score of each discriminator on real images and on translations of this batch."""
-        a, b = _to_signed(batch["a"]), _to_signed(batch["b"])
+        a, b = self._signed(batch)
         return {
             "score/real_a": self.disc_a(a).mean(),
             "score/fake_a": self.disc_a(self.gen_ba(b)).mean(),
@@ -158,25 +175,18 @@ class Method(TrainedMethod):
         }
 
 
-def _generator(config: Config) -> ResnetGenerator | UnetGenerator:
+def _generator(
+    config: Config, channels_in: int, channels_out: int
+) -> ResnetGenerator | UnetGenerator:
     kind, size = config.generator.split("_")
+    shape = (config.width_generator, config.upsample, config.init_std, channels_in, channels_out)
     if kind == "resnet":
-        return ResnetGenerator(int(size), config.width_generator, config.upsample, config.init_std)
-    levels = {"128": 7, "256": 8}[size]
-    return UnetGenerator(levels, config.width_generator, config.upsample, config.init_std)
+        return ResnetGenerator(int(size), *shape)
+    return UnetGenerator({"128": 7, "256": 8}[size], *shape)
 
 
-def _discriminator(config: Config) -> PatchDiscriminator | PixelDiscriminator:
+def _discriminator(config: Config, channels: int) -> PatchDiscriminator | PixelDiscriminator:
+    shape = (config.width_discriminator, config.init_std, channels)
     if config.discriminator == "pixel":
-        return PixelDiscriminator(config.width_discriminator, config.init_std)
-    return PatchDiscriminator(
-        config.discriminator_layers, config.width_discriminator, config.init_std
-    )
-
-
-def _to_signed(image: Tensor) -> Tensor:
-    return image * 2 - 1
-
-
-def _from_signed(image: Tensor) -> Tensor:
-    return (image + 1) / 2
+        return PixelDiscriminator(*shape)
+    return PatchDiscriminator(config.discriminator_layers, *shape)

@@ -1,9 +1,21 @@
-"""What the networks are built from: initialisation, freezing, CycleGAN's instance norm."""
+"""What the networks are built from: ranges, initialisation, freezing, CycleGAN's instance norm."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
+
+from gan_style.colour import luma
+
+
+def to_signed(images: Tensor, channels: int = 3) -> Tensor:
+    """RGB (N, 3, H, W) in [0, 1] -> (N, channels, H, W) in [-1, 1]; one channel is the luma."""
+    return (images if channels == 3 else luma(images)) * 2 - 1
+
+
+def from_signed(images: Tensor) -> Tensor:
+    """(N, 1 or 3, H, W) in [-1, 1] -> RGB (N, 3, H, W) in [0, 1]."""
+    return (images.expand(-1, 3, -1, -1) + 1) / 2
 
 
 def instance_norm(channels: int) -> nn.InstanceNorm2d:

@@ -1,7 +1,7 @@
 """PatchGAN and pixel discriminators (Isola et al. 2017, Zhu et al. 2017).
 
 Layout and keys as `NLayerDiscriminator` and `PixelDiscriminator` of the CycleGAN reference: images
-(N, 3, H, W) in [-1, 1] to a map of unbounded scores (N, 1, h, w); there is no sigmoid.
+(N, C, H, W) in [-1, 1] to a map of unbounded scores (N, 1, h, w); there is no sigmoid.
 """
 
 from torch import Tensor, nn
@@ -19,20 +19,24 @@ class PatchDiscriminator(nn.Module):
         layers: convolutions of stride 2.
         width: channels after the first, `ndf` in the reference.
         init_std: standard deviation of the initial weights.
+        channels: of the images.
     """
 
-    def __init__(self, layers: int = 3, width: int = 64, init_std: float = 0.02) -> None:
+    def __init__(
+        self, layers: int = 3, width: int = 64, init_std: float = 0.02, channels: int = 3
+    ) -> None:
         super().__init__()
-        channels = [min(2**level, 8) * width for level in range(layers + 1)]
-        model: list[nn.Module] = [nn.Conv2d(3, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        sizes = [min(2**level, 8) * width for level in range(layers + 1)]
+        model: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1)]
+        model += [nn.LeakyReLU(0.2)]
         for level in range(1, layers + 1):
             stride = 2 if level < layers else 1
             model += [
-                nn.Conv2d(channels[level - 1], channels[level], 4, stride=stride, padding=1),
-                instance_norm(channels[level]),
+                nn.Conv2d(sizes[level - 1], sizes[level], 4, stride=stride, padding=1),
+                instance_norm(sizes[level]),
                 nn.LeakyReLU(0.2),
             ]
-        self.model = nn.Sequential(*model, nn.Conv2d(channels[-1], 1, 4, padding=1))
+        self.model = nn.Sequential(*model, nn.Conv2d(sizes[-1], 1, 4, padding=1))
         init_normal(self, init_std)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
@@ -42,10 +46,10 @@ class PatchDiscriminator(nn.Module):
 class PixelDiscriminator(nn.Module):
     """Judges every pixel by its colour alone: 1x1 convolutions `width`, 2 * `width`, 1."""
 
-    def __init__(self, width: int = 64, init_std: float = 0.02) -> None:
+    def __init__(self, width: int = 64, init_std: float = 0.02, channels: int = 3) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            nn.Conv2d(3, width, 1),
+            nn.Conv2d(channels, width, 1),
             nn.LeakyReLU(0.2),
             nn.Conv2d(width, 2 * width, 1),
             instance_norm(2 * width),

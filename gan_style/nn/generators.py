@@ -1,7 +1,8 @@
 """The two generators of CycleGAN: ResNet (Johnson et al. 2016) and U-Net (pix2pix).
 
 Layouts and therefore state-dict keys are those of junyanz/pytorch-CycleGAN-and-pix2pix
-(`models/networks.py`), so that its weight files fit. Both map (N, 3, H, W) in [-1, 1] to the same.
+(`models/networks.py`), so that its weight files fit. Both map (N, C, H, W) in [-1, 1] to as large
+images in [-1, 1].
 """
 
 from typing import Literal
@@ -42,6 +43,8 @@ class ResnetGenerator(nn.Module):
         upsample: "transposed" is the reference; "resize" is nearest x2 and a 3x3 convolution (Odena
             et al. 2016, distill.pub/2016/deconv-checkerboard), which leaves no checkerboard.
         init_std: standard deviation of the initial weights, `init_gain` in the reference.
+        channels_in: of the images that come in, `input_nc`.
+        channels_out: of those that go out, `output_nc`.
     """
 
     multiple = 4  # heights and widths that come out as they went in
@@ -52,9 +55,11 @@ class ResnetGenerator(nn.Module):
         width: int = 64,
         upsample: Upsample = "transposed",
         init_std: float = 0.02,
+        channels_in: int = 3,
+        channels_out: int = 3,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7)]
+        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(channels_in, width, 7)]
         layers += [instance_norm(width), nn.ReLU(inplace=True)]
         for channels in (width, 2 * width):
             layers += [
@@ -69,7 +74,7 @@ class ResnetGenerator(nn.Module):
                 instance_norm(channels // 2),
                 nn.ReLU(inplace=True),
             ]
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh()]
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, channels_out, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
         init_normal(self, init_std)
 
@@ -95,6 +100,8 @@ class UnetGenerator(nn.Module):
         width: channels after the first convolution; doubled a level up to 8 times `width`.
         upsample: as in ResnetGenerator; "transposed" (k4 s2 p1) is the reference.
         init_std: standard deviation of the initial weights.
+        channels_in: of the images that come in.
+        channels_out: of those that go out.
     """
 
     def __init__(
@@ -103,6 +110,8 @@ class UnetGenerator(nn.Module):
         width: int = 64,
         upsample: Upsample = "transposed",
         init_std: float = 0.02,
+        channels_in: int = 3,
+        channels_out: int = 3,
     ) -> None:
         super().__init__()
         self.multiple = 2**levels
@@ -110,7 +119,9 @@ class UnetGenerator(nn.Module):
         block = UnetBlock(channels[-2], channels[-1], None, "innermost", upsample)
         for level in range(levels - 2, 0, -1):
             block = UnetBlock(channels[level - 1], channels[level], block, "middle", upsample)
-        self.model = UnetBlock(3, channels[0], block, "outermost", upsample)
+        self.model = UnetBlock(
+            channels_in, channels[0], block, "outermost", upsample, out=channels_out
+        )
         init_normal(self, init_std)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
@@ -132,11 +143,13 @@ class UnetBlock(nn.Module):
         below: nn.Module | None,
         place: Literal["outermost", "middle", "innermost"],
         upsample: Upsample,
+        out: int | None = None,
     ) -> None:
         super().__init__()
+        out = outer if out is None else out
         self.place = place
         down = nn.Conv2d(outer, inner, 4, stride=2, padding=1)
-        up = _unet_upsample(inner if below is None else 2 * inner, outer, upsample)
+        up = _unet_upsample(inner if below is None else 2 * inner, out, upsample)
         if place == "outermost":
             layers = [down, below, nn.ReLU(), up, nn.Tanh()]
         elif place == "innermost":
