@@ -119,7 +119,7 @@ def start(
     """
     import torch
     from accelerate import Accelerator
-    from accelerate.utils import set_seed
+    from accelerate.utils import GradientAccumulationPlugin, set_seed
 
     from gan_style import checkpoint
     from gan_style.data import DomainPair
@@ -140,7 +140,12 @@ def start(
     if folder and not folder.is_dir():
         folder = bring_domain(data)
 
-    accelerator = Accelerator(log_with="tensorboard", project_dir=".")
+    accelerator = Accelerator(
+        log_with="tensorboard",
+        project_dir=".",
+        # The loop gathers by itself, whatever the launcher has been told.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+    )
     main, device = accelerator.is_main_process, accelerator.device
     if device.type == "cpu":
         # accelerate launch and torchrun leave a process one thread unless told otherwise.

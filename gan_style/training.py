@@ -9,7 +9,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -232,16 +232,20 @@ class Trainer:
     ) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """The next turn on each batch, with its gradients; processes exchange them at the last."""
         accelerator = self.accelerator
+        moved: Collection[str] = self.names if len(plays) == 1 else ()
         for play in plays:
             with ExitStack() as stack:
-                if play is not plays[-1]:
-                    for name in self.names:
+                # Networks that only judge exchange nothing in this turn, but left expecting it they
+                # would do so at the first of the next turn's batches.
+                for name in self.names:
+                    if play is not plays[-1] or name not in moved:
                         stack.enter_context(accelerator.no_sync(getattr(self.method, name)))
                 # Prepared networks are in the launch's precision by themselves; this is for those
                 # that only judge, as VGG.
                 with accelerator.autocast():
                     turn = next(play, None)
                 if turn:
+                    moved = self.method.players[turn[0]]
                     loss = torch.stack(list(turn[1].values())).sum()
                     accelerator.backward(loss / len(plays))
                     yield turn
@@ -385,7 +389,7 @@ class Trainer:
         images = self.drawn_after = self.progress.images
         for name, columns in grids.items():
             rows = [[from_tensor(x) for x in row] for row in zip(*columns.values(), strict=True)]
-            side = rows[0][0].shape[0]
+            side = max(rows[0][0].shape[:2])
             picture = grid(rows, titles=tuple(columns) if side >= 64 else (), cell=side)
             tracker = self.accelerator.get_tracker("tensorboard")
             tracker.log_images({f"samples/{name}": picture[None]}, step=images, dataformats="NHWC")

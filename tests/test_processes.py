@@ -5,58 +5,99 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import ROOT, TINY
 from safetensors.torch import load_file
+from two_processes import CASES
 
+from data_tools import synth
 from gan_style import checkpoint
 
 WORKER = Path(__file__).with_name("two_processes.py")
 ENVIRONMENT = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+# Who plays in a step: g the generators, d the discriminators.
+TURNS = {"cyclegan": "gd", "2020-gp": "dg", "2017-wgan": "dddg", "2017-classic": "dgg"}
 
 
-def launch(processes, script, *arguments):
+def launch(processes, script, *arguments, **environment):
     """Run a script by torchrun; a gloo process may abort after its work, so results are files."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
     command += ["--master_port", "0", "--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0"]
     return subprocess.run(
         [*command, str(script), *map(str, arguments)],
-        env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=240,
+        env=ENVIRONMENT | environment, capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory):
+    """A task of the worker on a toy domain, once for all cases: its folder and its stderr."""
+    toy = synth.make(tmp_path_factory.mktemp("data") / "toy", size=32, train=6, test=3)
+
+    @cache
+    def run(task, processes):
+        out = tmp_path_factory.mktemp(f"{task}_{processes}")
+        return out, launch(processes, WORKER, task, toy, out).stderr
+
+    return run
+
+
 @pytest.mark.distributed
-def test_two_processes_of_batch_one_have_the_gradients_of_one_of_batch_two(toy, tmp_path):
-    for processes, batch_size, out in ((2, 1, "two"), (1, 2, "one")):
-        (tmp_path / out).mkdir()
-        result = launch(processes, WORKER, "gradients", toy, tmp_path / out, batch_size)
-        assert (tmp_path / out / "gradients_0.safetensors").exists(), result.stderr
-    one = load_file(tmp_path / "one" / "gradients_0.safetensors")
+@pytest.mark.parametrize("together", [2, 4])
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_and_gathered_batches_make_the_steps_of_one_batch(launched, case, together):
+    ones, said = launched("descend", 1)
+    assert (ones / f"{case}_{together}_0.safetensors").exists(), said
+    one = load_file(ones / f"{case}_{together}_0.safetensors")
+    twos, said = launched("descend", 2)
     for rank in range(2):
-        two = load_file(tmp_path / "two" / f"gradients_{rank}.safetensors")
+        assert (twos / f"{case}_{together}_{rank}.safetensors").exists(), said
+        two = load_file(twos / f"{case}_{together}_{rank}.safetensors")
         assert one.keys() == two.keys()
-        for key in one:
+        for key in (key for key in one if not key.startswith("exchanged")):
             torch.testing.assert_close(one[key], two[key], rtol=1e-9, atol=1e-12, msg=key)
-    assert max(gradient.abs().max() for gradient in one.values()) > 1e-3
+    for net in ("gen_ab", "gen_ba", "disc_a", "disc_b"):
+        keys = [key for key in one if key.startswith(net)]
+        assert max((one[key] - one[f"before.{key}"]).abs().max() for key in keys) > 1e-4, net
 
 
 @pytest.mark.distributed
-def test_two_processes_keep_equal_weights_and_own_random_states(toy, tmp_path):
-    result = launch(2, WORKER, "train", toy, tmp_path, 1)
-    ranks = [load_file(tmp_path / f"train_{rank}.safetensors") for rank in range(2)]
-    assert "Warning" not in result.stderr, result.stderr
+@pytest.mark.parametrize("together", [2, 4])
+@pytest.mark.parametrize("case", CASES)
+def test_processes_exchange_the_gradients_of_a_turn_once(launched, case, together):
+    out, said = launched("descend", 2)
+    assert (out / f"{case}_{together}_0.safetensors").exists(), said
+    two = load_file(out / f"{case}_{together}_0.safetensors")
+    steps = 2 * TURNS[case]
+    assert bytes(two["turns"].tolist()).decode() == steps
+    for net in ("gen_ab", "gen_ba", "disc_a", "disc_b"):
+        assert two[f"exchanged.{net}"] == steps.count(net[0]), net
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_keep_equal_weights_and_own_random_states(launched, case):
+    out, said = launched("train", 2)
+    assert "Warning" not in said, said
+    ranks = [load_file(out / f"{case}_{rank}.safetensors") for rank in range(2)]
     assert not torch.equal(ranks[0].pop("random"), ranks[1].pop("random"))
     for key in ranks[0]:
         assert torch.equal(ranks[0][key], ranks[1][key]), key
-    folder = tmp_path / "checkpoints" / "000000008"
+
+
+@pytest.mark.distributed
+def test_two_processes_have_own_pools(launched):
+    out, said = launched("train", 2)
+    (folder,) = (out / "cyclegan" / "checkpoints").glob("0*")
     pools = [
         checkpoint.load_state(folder / f"process_{rank}.safetensors")["extra"] for rank in range(2)
     ]
     images = [pool["pool_a._extra_state"]["images"][0] for pool in pools]
-    assert not torch.equal(*images)
+    assert not torch.equal(*images), said
 
 
 @pytest.mark.distributed
@@ -76,24 +117,51 @@ def test_train_py_runs_with_two_processes_and_resumes(toy, tmp_path):
     assert "processes was 2, is 1" in refused.stderr
 
 
+@pytest.mark.distributed
+def test_two_processes_gather_batches_in_bf16(toy, tmp_path):
+    flags = [f"--{key}={value}" for key, value in dualgan("2020-gp").items()]
+    flags += [f"--domain={toy}", f"--run_dir={tmp_path / 'run'}", "--images=8"]
+    flags += ["--gradient_accumulation_steps=2", "--log_every=1", "--sample_every=4"]
+    result = launch(2, ROOT / "train.py", *flags, ACCELERATE_MIXED_PRECISION="bf16")
+    assert "2 processes on cpu (1 thread each), bf16, 4 images an optimizer step" in result.stdout
+    assert "finished after 8 images" in result.stdout, result.stderr  # a NaN would have stopped it
+    assert "Warning" not in result.stderr, result.stderr
+    for path in (tmp_path / "run").glob("*.safetensors"):
+        assert {value.dtype for value in load_file(path).values()} == {torch.float32}
+
+
+def dualgan(preset):
+    """The options of a small run."""
+    small = {"workers": 1, "threads": 1, "width_generator": 2, "width_discriminator": 2}
+    return small | CASES[preset]
+
+
+KILLED = {  # options, images in all, images after which it is killed
+    "cyclegan": (TINY, 60, (15, 30, 45)),
+    "2020-gp": (dualgan("2020-gp"), 20, (8,)),
+    "2017-wgan": (dualgan("2017-wgan"), 45, (15,)),
+    "2017-classic": (dualgan("2017-classic"), 20, (8,)),
+}
+
+
 @pytest.mark.slow
-def test_a_killed_run_ends_in_the_weights_of_the_undisturbed_one(toy, tmp_path):
-    flags = [f"--{key}={value}" for key, value in TINY.items()]
-    flags += [f"--domain={toy}", "--images=60", "--log_every=1", "--checkpoint_minutes=0"]
+@pytest.mark.parametrize("case", KILLED)
+def test_a_killed_run_ends_in_the_weights_of_the_undisturbed_one(toy, tmp_path, case):
+    options, images, kills = KILLED[case]
+    flags = [f"--{key}={value}" for key, value in options.items()]
+    flags += [f"--domain={toy}", f"--images={images}", "--log_every=1", "--checkpoint_minutes=0"]
     command = [sys.executable, str(ROOT / "train.py"), *flags]
     subprocess.run([*command, "--run_dir=whole"], env=ENVIRONMENT, check=True, capture_output=True)
 
-    kills = 0
-    while kills < 3:
-        resume = ["--resume=auto"] if kills else []
+    for seen in kills:
+        resume = ["--resume=auto"] if Path("killed").exists() else []
         child = subprocess.Popen(
             [*command, "--run_dir=killed", *resume],
             env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        wait_for_checkpoint(tmp_path / "killed", 15 * (kills + 1))
+        wait_for_checkpoint(tmp_path / "killed", seen)
         child.send_signal(signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL  # it was still training
-        kills += 1
     subprocess.run(
         [*command, "--run_dir=killed", "--resume=auto"],
         env=ENVIRONMENT, check=True, capture_output=True,

@@ -1,69 +1,133 @@
-"""Run by torchrun: writes the gradients, or the weights after training, of every process.
+"""Run by torchrun: trains each of CASES small and writes what every process ends with.
 
-Usage: two_processes.py gradients|train DOMAIN OUT BATCH_SIZE
+Usage: two_processes.py descend|train DOMAIN OUT
+
+- descend: two steps of plain descent in float64, where the order of a sum doesn't show; each case
+  on 2 and on 4 images at once, a process seeing one at a time, or all where it is the only one.
+- train: as train.py would.
 """
 
 import sys
-from itertools import islice
+from collections import Counter
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from safetensors.torch import save_file
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.nn.parallel import DistributedDataParallel
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from gan_style import command, config, methods
 from gan_style.config import DataConfig, TrainConfig
 from gan_style.data import DomainPair, domain_from_folder
-from gan_style.method import Batch
-from gan_style.methods import cyclegan
 from gan_style.training import Trainer
 
+CASES = {  # images of less than 128 pixels leave nothing for dropout
+    "cyclegan": {"generator": "resnet_6", "pool_size": 3, "size": 24},
+    "2020-gp": {"method": "dualgan", "preset": "2020-gp", "size": 64},
+    "2017-wgan": {"method": "dualgan", "preset": "2017-wgan", "size": 128},
+    "2017-classic": {"method": "dualgan", "preset": "2017-classic", "size": 128},
+}
+# What a process draws or averages for itself: without it two of them make the steps of one.
+OWN = {
+    "cyclegan": {"pool_size": 0},
+    "dualgan": {"dropout": 0.0, "norm": "instance", "generator_batch": "last"},
+}
 
-def main(task, domain, out, batch_size):
+
+class Doubles(DomainPair):
+    def item(self, position):
+        return tuple(image.double() for image in super().item(position))
+
+
+def make(options, pair, domain):
+    """The method and data that train.py makes from options."""
+    given = {"width_generator": 2, "width_discriminator": 2, "workers": 1, **options}
+    parts = command.sections(command.with_preset(given, options.get("preset", "")))
+    module = methods.load(options.get("method", "cyclegan"))
+    data_config = config.build(DataConfig, parts["data"])
+    set_seed(0)
+    method = module.Method(config.build(module.Config, parts["method"]))
+    method.fit(data_config.crop)
+    set_seed(0, device_specific=True)
+    return method, pair(domain_from_folder(Path(domain)), data_config, seed=0)
+
+
+def descend(name, domain, out, accelerator):
+    options = CASES[name] | OWN[CASES[name].get("method", "cyclegan")]
+    processes, rank = accelerator.num_processes, accelerator.process_index
+    for together in (2, 4):
+        method, data = make(options, Doubles, domain)
+        method.double()
+        # No Adam: for it, what rounding leaves of a gradient that is 0 is as good as any other.
+        method.optimizer = lambda player, parameters: torch.optim.SGD(parameters, lr=1e-3)
+        alone = processes == 1
+        train = TrainConfig(
+            images=2 * together * method.batches,
+            schedule="constant",
+            batch_size=together if alone else 1,
+            gradient_accumulation_steps=1 if alone else together // processes,
+            sample_every=0,
+        )
+        trainer = Trainer(method, data, train, out / f"{name}_{together}", {}, accelerator)
+        tensors = {f"before.{key}": value for key, value in weights(trainer).items()}
+        moved, exchanged = follow(trainer)
+        trainer.train()
+        tensors |= weights(trainer)
+        tensors["turns"] = torch.tensor([ord(player[0]) for player in moved])
+        for each in trainer.names:
+            tensors[f"exchanged.{each}"] = torch.tensor(exchanged[each])
+        save_file(tensors, out / f"{name}_{together}_{rank}.safetensors")
+
+
+def follow(trainer):
+    """Lists that fill while it trains: who moves; how often a network's gradients are exchanged."""
+    moved, exchanged = [], Counter()
+    for player, optimizer in trainer.optimizers.items():
+        optimizer.optimizer.register_step_post_hook(lambda *_, each=player: moved.append(each))
+    for name in trainer.names:
+        net = getattr(trainer.method, name)
+        if isinstance(net, DistributedDataParallel):
+
+            def count(state, bucket, name=name):
+                exchanged[name] += bucket.is_last()
+                return allreduce_hook(state, bucket)
+
+            net.register_comm_hook(None, count)
+    return moved, exchanged
+
+
+def train(name, domain, out, accelerator):
+    method, data = make(CASES[name], DomainPair, domain)
+    images = 4 * method.batches * accelerator.num_processes
+    trainer = Trainer(
+        method, data, TrainConfig(images=images, sample_every=4), out / name, {}, accelerator
+    )
+    trainer.train()
+    tensors = weights(trainer) | {"random": torch.get_rng_state()}
+    save_file(tensors, out / f"{name}_{accelerator.process_index}.safetensors")
+
+
+def weights(trainer):
+    return {
+        f"{name}.{key}": value.clone()
+        for name in trainer.names
+        for key, value in trainer.net(name).state_dict().items()
+    }
+
+
+def main(task, domain, out):
     accelerator = Accelerator(log_with="tensorboard", project_dir=out)
     accelerator.init_trackers("tensorboard")
-    set_seed(0)
-    method = cyclegan.Method(
-        cyclegan.Config(generator="resnet_6", width_generator=4, width_discriminator=4, pool_size=3)
-    )
-    set_seed(0, device_specific=True)
-    data = DomainPair(domain_from_folder(Path(domain)), DataConfig(size=24), seed=0)
-    if task == "gradients":
-        # In float64, where the order of a sum doesn't show.
-        method.double()
-        tensors = gradients(method, data, int(batch_size), accelerator)
-    else:
-        config = TrainConfig(images=8, batch_size=int(batch_size), sample_every=4)
-        trainer = Trainer(method, data, config, Path(out), {}, accelerator)
-        trainer.train()
-        tensors = {
-            f"{name}.{key}": value.clone()
-            for name in trainer.names
-            for key, value in trainer.net(name).state_dict().items()
-        }
-        tensors["random"] = torch.get_rng_state()
-    save_file(tensors, Path(out) / f"{task}_{accelerator.process_index}.safetensors")
+    if task == "descend":
+        # The points of the penalty: each process would draw other ones.
+        torch.rand = lambda *shape, **options: torch.full(shape, 0.3, **options)
+    for name in CASES:
+        {"descend": descend, "train": train}[task](name, domain, Path(out), accelerator)
     accelerator.end_training()
-
-
-def gradients(method, data, batch_size, accelerator):
-    """Of every player on the first batch, without a step."""
-    names = [name for nets in method.players.values() for name in nets]
-    for name in names:
-        setattr(method, name, accelerator.prepare(getattr(method, name)))
-    (batch,) = islice(
-        data.batches(0, batch_size, accelerator.process_index, accelerator.num_processes), 1
-    )
-    batch = Batch(a=batch["a"].double(), b=batch["b"].double())
-    for _, terms in method.losses(batch):
-        accelerator.backward(torch.stack(list(terms.values())).sum())
-    return {
-        f"{name}.{key}": parameter.grad.clone()
-        for name in names
-        for key, parameter in accelerator.unwrap_model(getattr(method, name)).named_parameters()
-    }
 
 
 if __name__ == "__main__":

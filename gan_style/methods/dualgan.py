@@ -117,7 +117,6 @@ class Config:
     """The defaults of 2020."""
 
     direction: Literal["a2b", "b2a"] = "a2b"  # which way translate goes; training goes both
-    noise_seed: int = 0  # of the dropout in translate: another seed gives another translation
     channels_a: Literal[1, 3] = 3  # of the networks for A; 1 is grey
     channels_b: Literal[1, 3] = 3  # the same for B
     width_generator: int = 64  # channels of the first map (gcn)
@@ -144,7 +143,7 @@ class Config:
         """Refuse what no training can use, in the user's spelling."""
         for name in ("width_generator", "width_discriminator", "critic_steps", "generator_steps"):
             at_least(1, **{name: getattr(self, name)})
-        for name in ("lambda_a", "lambda_b", "lambda_penalty", "unskipped", "noise_seed"):
+        for name in ("lambda_a", "lambda_b", "lambda_penalty", "unskipped"):
             at_least(0, **{name: getattr(self, name)})
         for name in ("learning_rate", "clip"):
             if not getattr(self, name) > 0:
@@ -164,7 +163,7 @@ class Method(TrainedMethod):
         "generator": ("gen_ab", "gen_ba"),
     }
     averaged: ClassVar[tuple[str, ...]] = ("gen_ab", "gen_ba")
-    adjustable: ClassVar[tuple[str, ...]] = ("direction", "noise_seed")
+    adjustable: ClassVar[tuple[str, ...]] = ("direction",)
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -212,8 +211,8 @@ class Method(TrainedMethod):
     def translate(self, content: Tensor, style: Styles = None) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] through the generator of `direction`; `style` is unread.
 
-        An image's translation doesn't depend on the others: each has the noise of `noise_seed` and
-        statistics of its own.
+        An image's translation doesn't depend on the others: each has the noise of torch's initial
+        seed and statistics of its own.
         """
         (name,) = self.translators
         c = self.config
@@ -226,9 +225,9 @@ class Method(TrainedMethod):
         """Through a generator as if every image came alone."""
         if self.config.norm == "instance" and not self.config.dropout:
             return net(images)
-        made = []
+        made, seed = [], torch.initial_seed()
         for image in images.split(1):
-            torch.manual_seed(self.config.noise_seed)
+            torch.manual_seed(seed)
             made.append(net(image))
         return torch.cat(made)
 
