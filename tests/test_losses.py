@@ -1,35 +1,117 @@
 """Loss functions, and how CycleGAN weighs and routes them, against hand-computed answers."""
 
 from math import log
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_style.losses.adversarial import LOSSES, lsgan, vanilla
-from gan_style.methods import cyclegan
+from gan_style.losses.adversarial import LOSSES, clip_weights, clipped_share
+from gan_style.methods import cyclegan, dualgan
+
+
+def answers(name: str, scores: Tensor) -> tuple[float, float, float]:
+    """Of the discriminator for real and for made images, and of the generator."""
+    loss = LOSSES[name]
+    return tuple(float(term(scores)) for term in (loss.real, loss.fake, loss.fool))
+
+
+SCORES = torch.tensor([[0.0, 1.0], [3.0, -1.0]])  # their mean is 0.75
 
 
 def test_lsgan_is_the_mean_squared_distance_to_1_or_0():
-    scores = torch.tensor([[0.0, 1.0], [3.0, -1.0]])
-    assert lsgan(scores, real=True) == 2.25  # (1 + 0 + 4 + 4) / 4
-    assert lsgan(scores, real=False) == 2.75  # (0 + 1 + 9 + 1) / 4
+    # (1 + 0 + 4 + 4) / 4 and (0 + 1 + 9 + 1) / 4
+    assert answers("lsgan", SCORES) == (2.25, 2.75, 2.25)
 
 
 def test_vanilla_is_the_cross_entropy_of_logits():
     # Logits 0 and log 3 are probabilities 1/2 and 3/4 of being real.
     scores = torch.tensor([0.0, log(3)], dtype=torch.float64)
-    assert float(vanilla(scores, real=True)) == pytest.approx((log(2) + log(4 / 3)) / 2)
-    assert float(vanilla(scores, real=False)) == pytest.approx((log(2) + log(4)) / 2)
+    real, fake = (log(2) + log(4 / 3)) / 2, (log(2) + log(4)) / 2
+    assert answers("vanilla", scores) == pytest.approx((real, fake, real))
 
 
-def test_vanilla_stays_finite_for_a_discriminator_that_is_sure():
-    assert vanilla(torch.tensor([-200.0]), real=True) == 200
-    assert vanilla(torch.tensor([200.0]), real=True) == 0
+def test_hinge_is_how_far_scores_are_from_1_and_minus_1_on_the_wrong_side():
+    # (1 + 0 + 0 + 2) / 4 and (1 + 2 + 4 + 0) / 4
+    assert answers("hinge", SCORES) == (0.75, 1.75, -0.75)
 
 
-def test_gan_losses_go_by_their_names():
-    assert {"lsgan": lsgan, "vanilla": vanilla} == LOSSES
+def test_wgan_is_the_mean_score_with_its_sign():
+    assert answers("wgan", SCORES) == (-0.75, 0.75, -0.75)
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    # Of a real image with a score of 200, and of one with -200.
+    [("lsgan", 199**2, 201**2), ("vanilla", 0, 200), ("hinge", 0, 201), ("wgan", -200, 200)],
+)
+def test_a_discriminator_that_is_sure_has_a_finite_loss_and_gradient(name, right, wrong):
+    for score, expected in ((200.0, right), (-200.0, wrong)):
+        scores = torch.tensor([score], requires_grad=True)
+        loss = LOSSES[name].real(scores)
+        loss.backward()
+        assert float(loss.detach()) == expected
+        assert scores.grad.isfinite()
+
+
+@pytest.mark.parametrize("name", ["vanilla", "hinge", "wgan"])
+def test_made_images_are_to_a_score_what_real_ones_are_to_its_opposite(name):
+    for scores in (SCORES, 100 * SCORES):  # also where exp(-score) is infinite
+        assert LOSSES[name].fake(scores) == LOSSES[name].real(-scores)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_generator_gains_where_its_scores_rise(name):
+    scores = torch.tensor([-3.0, 0.0, 0.5], requires_grad=True)
+    LOSSES[name].fool(scores).backward()
+    assert (scores.grad < 0).all()
+
+
+@pytest.mark.parametrize("role", ["real", "fake", "fool"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_scores_of_any_shape_are_averaged(name, role):
+    term = getattr(LOSSES[name], role)
+    one = term(torch.tensor([0.25]))
+    assert one.shape == ()
+    for shape in ((3,), (2, 1), (2, 1, 4, 5)):
+        torch.testing.assert_close(term(torch.full(shape, 0.25)), one)
+
+
+def test_the_methods_losses_are_those_of_the_table():
+    offered = {
+        method: set(get_args(get_type_hints(method.Config)["gan_loss"]))
+        for method in (cyclegan, dualgan)
+    }
+    assert offered[cyclegan] == LOSSES.keys() - {"wgan"}  # nothing would bound its slope
+    assert offered[dualgan] == LOSSES.keys() | {"wgan-gp"}
+
+
+def layers_of(*values: float) -> nn.Module:
+    """A linear layer with two weights and a bias, and a norm with one of each."""
+    net = nn.Sequential(nn.Linear(2, 1), nn.GroupNorm(1, 1))
+    nn.utils.vector_to_parameters(torch.tensor(values), net.parameters())
+    return net
+
+
+def test_clipping_cuts_every_weight_bias_and_norm_of_all_critics():
+    critics = layers_of(0.02, -0.02, 0.005, 3.0, -4.0), layers_of(0.0, -0.005, 0.5, -0.5, 0.01)
+    clip_weights(critics, 0.01)
+    expected = [[0.01, -0.01, 0.005, 0.01, -0.01], [0, -0.005, 0.01, -0.01, 0.01]]
+    for critic, values in zip(critics, expected, strict=True):
+        found = torch.cat([weight.detach().flatten() for weight in critic.parameters()])
+        assert torch.equal(found, torch.tensor(values))
+        assert all(weight.requires_grad for weight in critic.parameters())
+
+
+@pytest.mark.parametrize("limit", [0.01, 0.1, 0.3])  # none of which is a binary number
+def test_the_clipped_share_is_of_all_weights_and_counts_both_limits(limit):
+    critic = layers_of(2.0, -3.0, limit / 2, 0.0, 1.0)
+    clip_weights((critic,), limit)
+    share = clipped_share(critic, limit)
+    assert float(share) == pytest.approx(3 / 5)
+    assert not share.requires_grad
+    assert clipped_share(layers_of(0.0, 0.0, 0.0, 0.0, 0.9 * limit), limit) == 0
 
 
 class Constant(nn.Module):
