@@ -39,7 +39,7 @@ demo: install
 	@echo "Your images   $(BIN)/accelerate launch train.py --data_a DIR --data_b DIR"
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 test-slow: install
 	$(BIN)/python -m pytest -m "slow or distributed"

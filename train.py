@@ -35,7 +35,7 @@ def main() -> None:
     command.no_words(words)
     typed = command.with_file(options)
     if "help" in options:
-        print(f"{HELP}\n{command.training_help(str(typed.get('method', TrainConfig.method)))}")
+        print(f"{HELP}\n{command.training_help(typed)}")
         return
     if "domain" in options and "data_a" in options:
         raise ConfigError(
@@ -259,19 +259,20 @@ def create_run(data: DataConfig, train: TrainConfig, accelerator) -> Path:  # ty
 def check_size(data: DataConfig, method) -> None:  # type: ignore[no-untyped-def]
     """Refuse crops that the networks can't take."""
     if data.crop is None:
-        if method.batches > 1:
+        if method.batches_a_step > 1:
             raise ConfigError(
                 f"--preprocess {data.preprocess} leaves images of different sizes, but a step of "
-                f"this method reads {method.batches} together: take another one"
+                f"this method reads {method.batches_a_step} together: take another --preprocess"
             )
         return
     for option, pixels in zip(("size", "width"), data.crop, strict=True):
         fitting = max(method.smallest, pixels // method.multiple * method.multiple)
         fitting = -(-fitting // method.multiple) * method.multiple
         if pixels != fitting:
+            need = f"a multiple of {method.multiple} and " if method.multiple > 1 else ""
             raise ConfigError(
-                f"--{option} is {pixels}, but these networks need a multiple of {method.multiple} "
-                f"and at least {method.smallest}: try {fitting}"
+                f"--{option} is {pixels}, but these networks need {need}at least "
+                f"{method.smallest}: try {fitting}"
             )
 
 

@@ -5,7 +5,7 @@ python experiments/gan_curves.py --folders RUN,RUN,RUN --out curves.png
 Two panels over the minutes trained: how far images are from themselves after both generators (mean
 absolute difference of values in [-1, 1]), and by how much the scores of real images exceed those of
 translations, as a share of the largest excess, since the scores of different losses have no common
-unit. Solid is a -> b, where that is how far; dotted is b -> a.
+unit. Solid is for images of A (left: a -> b -> a; right: real A against made A), dotted for B.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ def draw(folders: str, out: str) -> None:
         events = EventAccumulator(str(folder / "tensorboard")).Reload()
         for side, line in (("a", "-"), ("b", ":")):
             minutes, distance = _distance(events, record, side)
-            _, gap = _gap(events, side)
+            minutes, gap = _gap(events, record, side)
             style = {"linestyle": line, "color": f"C{number}", "linewidth": 1.2}
             label = {"label": name} if side == "a" else {}
             left.plot(_smooth(minutes), _smooth(distance), **style, **label)
@@ -59,7 +59,10 @@ def _distance(events: EventAccumulator, record: dict, side: str) -> tuple[np.nda
     return minutes, term / weight
 
 
-def _gap(events: EventAccumulator, side: str) -> tuple[np.ndarray, np.ndarray]:
+def _gap(events: EventAccumulator, record: dict, side: str) -> tuple[np.ndarray, np.ndarray]:
+    if record["method"]["gan_loss"].startswith("wgan"):  # the terms are the scores, of all steps
+        minutes, real = _curve(events, f"discriminator/real_{side}")
+        return minutes, -real - _curve(events, f"discriminator/fake_{side}")[1]
     if f"critic/gap_{side}" in events.Tags()["scalars"]:
         return _curve(events, f"critic/gap_{side}")
     minutes, real = _curve(events, f"score/real_{side}")

@@ -162,6 +162,10 @@ def _method_options(
         if key not in [*names, "preset"]:
             known = {*names, *inspect.signature(translate).parameters} - {"options"}
             raise ConfigError(f"unknown option --{key}: {did_you_mean(key, known, '--')}")
+    if record and (unknown := set(record["method"]) - set(names)):
+        raise ConfigError(
+            f"the run has --{min(unknown)}, which {name} doesn't know: another version made it"
+        )
     if record and "preset" in options:
         raise ConfigError(f"--preset is {options['preset']!r}, but a run has its own options")
     if record:

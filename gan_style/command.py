@@ -180,19 +180,24 @@ def sections(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
     )
 
 
-def training_help(method: str) -> str:
-    """Every option of a training, by section."""
+def training_help(typed: dict[str, Any]) -> str:
+    """Every option of a training, by section, with the values in force where nothing is typed.
+
+    These are those of the preset, for the domain, that `typed` names.
+    """
+    method = str(typed.get("method", TrainConfig.method))
     here, source = Path(config.__file__), methods.source(method)
     presets = config.presets_line(source)
-    first = next(iter(config.presets(source).values()), {})
+    named = {key: value for key, value in typed.items() if key in ("method", "domain")}
+    chosen = with_preset(named, preset_name(typed))
     fields_of = {
         "Data": config.describe(here, "DataConfig"),
         "Training": config.describe(here, "TrainConfig"),
         f"Method {method}" + f"; {presets}" * bool(presets): config.describe(source),
     }
-    parts = {  # with the defaults that are in force, those of the method's first preset
+    parts = {
         title: [
-            replace(each, default=repr(first[each.name])) if each.name in first else each
+            replace(each, default=repr(chosen[each.name])) if each.name in chosen else each
             for each in described
         ]
         for title, described in fields_of.items()

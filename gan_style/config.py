@@ -40,7 +40,7 @@ class DataConfig:
     preprocess: Preprocess = "resize_and_crop"  # how an image becomes a crop
     size: int = 256  # side of the square crop in pixels
     width: int | None = None  # of a crop that isn't square, in pixels; --size is its height then
-    load_size: int | None = None  # height (scale_width*: width) scaled to; None is size * 286 / 256
+    load_size: int | None = None  # of resize_and_crop and scale_width*; None is size * 286 / 256
     flip: bool = True  # mirror half of the images
     serial_b: bool = False  # take B in order with A instead of at random
     background: str = "white"  # under transparent images
@@ -113,8 +113,8 @@ class TrainConfig:
     minutes: float | None = None  # budget in minutes instead of epochs
     schedule: Literal["linear", "reference", "constant", "inverse"] = "linear"  # of the rates
     decay: float = 0.5  # last share of the budget, over which the rates fall to 0
-    batch_size: int = 1  # images a step and process
-    gradient_accumulation_steps: int = 1  # steps a process gathers before the weights move
+    batch_size: int = 1  # images a process shows a player at once
+    gradient_accumulation_steps: int = 1  # such batches a process gathers before weights move
     ema: float = 0.999  # decay a step of the averaged generators; 0 keeps none
     threads: int = 0  # of a process on a CPU; 0 shares the cores among the processes
     seed: int = 0  # of weights, data order, crops and pools

@@ -159,14 +159,15 @@ class TrainedMethod(Method):
     adjustable: ClassVar[tuple[str, ...]] = ()  # options that translate may change after training
 
     @property
-    def batches(self) -> int:
+    def batches_a_step(self) -> int:
         """How many batches one of `losses` is made of, for players who see several in a step."""
         return 1
 
     def fit(self, crop: tuple[int, int] | None) -> None:  # most methods have nothing to do
         """Build what depends on the (height, width) of the training images; None: they differ.
 
-        Called once, before the training starts.
+        Called once, before the training starts, and not for `translate`: no network that
+        translates may depend on it.
 
         Raises:
             ConfigError: these networks need images of one size.

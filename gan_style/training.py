@@ -122,7 +122,7 @@ class Trainer:
         self.progress, self.history = Progress(), History()
         self.stop_signal = 0
         self.drawn_after = -1  # images when samples were drawn last
-        self._loaded = config.batch_size * method.batches  # images at once, by each process
+        self._loaded = config.batch_size * method.batches_a_step  # images at once, a process
         self._size = (  # images a step
             self._loaded * config.gradient_accumulation_steps * accelerator.num_processes
         )
@@ -219,7 +219,8 @@ class Trainer:
         """
         plays = [self.method.losses(batch) for batch in batches]
         while turns := list(self._turns(plays)):
-            ((player, _), *_) = turns
+            player = turns[0][0]
+            assert [name for name, _ in turns] == [player] * len(plays)  # the same turn of each
             self.optimizers[player].step()
             self.optimizers[player].zero_grad()
             yield from turns

@@ -245,3 +245,15 @@ def test_unreadable_contents_are_left_out_and_named(gan_style, run, toy, capsys)
     assert "3 written to" in said.out
     assert "1 of 4 images were left out" in said.err
     assert len(list((run / "translated" / "a2b").glob("*.png"))) == 3
+
+
+def test_a_run_with_options_of_another_version_is_not_guessed_at(train, gan_style, toy, refusal):
+    train(domain=toy, images=1, sample_every=0, run_dir="run")
+    record = json.loads(Path("run/config.json").read_text())
+    record["method"]["width"] = 16
+    Path("run/config.json").write_text(json.dumps(record))
+    line = refusal(gan_style, "translate", run="run", content=toy / "testA")
+    assert line == (
+        "gan_style: the run has --width, which cyclegan doesn't know: another version made it"
+    )
+    assert not Path("run/translated").exists()

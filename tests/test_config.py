@@ -215,7 +215,7 @@ def test_training_sees_one_size_unless_images_keep_theirs():
     ],
 )
 def test_each_side_of_a_crop_must_fit_the_networks(options, said):
-    networks = SimpleNamespace(multiple=4, smallest=22, batches=1)
+    networks = SimpleNamespace(multiple=4, smallest=22, batches_a_step=1)
     if not said:
         train.check_size(DataConfig(**options), networks)
         return
@@ -341,10 +341,11 @@ def test_presets_are_read_in_order_without_an_import(fake):
     assert list(config.presets(fake)) == ["paper", "fast"]
     assert config.presets(fake)["fast"]["rate"] == 0.5
     assert config.presets_line(fake) == "presets: paper (default), fast"
-    assert "Method fake; presets: paper (default), fast" in command.training_help("fake")
+    text = command.training_help({"method": "fake"})
+    assert "Method fake; presets: paper (default), fast" in text
     plain = methods.source("plain")
     assert (config.presets(plain), config.presets_line(plain)) == ({}, "")
-    assert "presets" not in command.training_help("plain")
+    assert "presets" not in command.training_help({"method": "plain"})
 
 
 def test_flags_win_over_the_file_the_file_over_the_preset_and_the_preset_over_defaults(
@@ -417,7 +418,16 @@ def test_a_size_above_a_presets_load_size_takes_its_place():
 
 
 def test_help_shows_the_defaults_that_are_in_force():
-    text = command.training_help("johnson")
+    text = command.training_help({"method": "johnson"})
     assert re.search(r"--batch_size=4 ", text)
     assert re.search(r"--schedule='constant' ", text)
-    assert re.search(r"--batch_size=1 ", command.training_help("cyclegan"))
+    assert re.search(r"--batch_size=1 ", command.training_help({"method": "cyclegan"}))
+
+
+def test_help_shows_what_a_named_preset_puts_in_force_for_a_domain():
+    typed = {"method": "dualgan", "preset": "author", "domain": "day-night"}
+    text = command.training_help(typed)
+    assert re.search(r"--epochs=1000 ", text)
+    assert re.search(r"--gan_loss='wgan' ", text)
+    assert re.search(r"--epochs=50 ", command.training_help(typed | {"domain": "leather-fabric"}))
+    assert re.search(r"--kernel=5 ", command.training_help(typed | {"preset": "2017-wgan"}))

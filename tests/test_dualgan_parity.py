@@ -448,12 +448,12 @@ SCHEDULES = {
 @pytest.mark.parametrize(("options", "players"), SCHEDULES.values(), ids=SCHEDULES)
 def test_a_step_has_as_many_turns_of_each_player_as_the_program(options, players):
     method = of_stand_ins(**options)
-    assert method.batches == players.count(D)
+    assert method.batches_a_step == players.count(D)
     optimizers, steps = optimizers_of(method), []
     for player, optimizer in optimizers.items():
         optimizer.register_step_post_hook(lambda *_, player=player: steps.append(player))
     for _ in range(2):
-        turns = played(method, optimizers, numbered(2 * method.batches))
+        turns = played(method, optimizers, numbered(2 * method.batches_a_step))
         assert [player for player, _ in turns] == players
     assert steps == 2 * players
 
@@ -712,7 +712,8 @@ def test_the_penaltys_gradient_is_that_of_its_finite_differences(output):
         assert along == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-def test_in_bfloat16_the_penalty_stays_close():
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_in_half_precision_the_penalty_stays_close(half):
     # At 64 pixels the last norm is over four positions, which may all but agree: then the slope is
     # mostly that one's, and rounding decides it.
     critic = grown_critic("scalar", width=8, side=128).float()
@@ -725,7 +726,7 @@ def test_in_bfloat16_the_penalty_stays_close():
         return value.detach(), torch.cat([each.flatten() for each in gradients])
 
     exact, expected = value_and_gradient()
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", half):
         rounded, found = value_and_gradient()
     assert rounded.dtype == found.dtype == torch.float32
     assert found.isfinite().all()
@@ -798,6 +799,17 @@ def test_with_clipping_the_curves_show_the_share_at_the_limit():
     values = monitored(gan_loss="wgan", clip=5.0)  # 3 is below, 6 above
     assert (values["critic/clipped_a"], values["critic/clipped_b"]) == (0, 1)
     assert not {"critic/slope_a", "critic/slope_b"} & values.keys()
+
+
+@torch.no_grad()
+def test_the_curves_are_of_as_many_images_as_a_step_of_the_critics():
+    """Else batch norm would show critics that never were: its moments are of what comes together."""
+    options = {"norm": "batch", "discriminator": "2017_scalar", "gan_loss": "wgan"}
+    method = dualgan.Method(dualgan.Config(**TINY, **options, critic_steps=3))
+    method.fit((32, 32))
+    three = {side: torch.rand(3, 3, 32, 32) for side in ("a", "b")}
+    first = {side: images[:1] for side, images in three.items()}
+    assert method.monitor(three) == method.monitor(first)
 
 
 # --- Translations ---

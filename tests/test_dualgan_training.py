@@ -22,7 +22,7 @@ from gan_style.method import Batch, TrainedMethod
 from gan_style.methods import dualgan as method
 from gan_style.training import Trainer
 
-# 64 pixels are what the critics of 2020 need; below 128 all that dropout meets is 0, made so by the
+# 64 pixels are what the critics of 2020 need, but all that dropout meets there is 0, made so by the
 # norm of a single pixel.
 SMALL = {"size": 64, "width_generator": 2, "width_discriminator": 2, "workers": 1, "threads": 1}
 NOISY = {"size": 128}

@@ -71,7 +71,7 @@ def images(method: Method, seed: int = 1, count: int = 2) -> Tensor:
 
 
 def batch_for(method: Method) -> Batch:
-    count = 2 * method.batches
+    count = 2 * method.batches_a_step
     return Batch(a=images(method, 1, count), b=images(method, 2, count).square())
 
 

@@ -128,6 +128,8 @@ def test_two_processes_gather_batches_in_bf16(toy, tmp_path):
     assert "Warning" not in result.stderr, result.stderr
     for path in (tmp_path / "run").glob("*.safetensors"):
         assert {value.dtype for value in load_file(path).values()} == {torch.float32}
+    for critic in ("disc_a", "disc_b"):  # biases that were 0 at first
+        assert load_file(tmp_path / "run" / f"{critic}.safetensors")["h.0.bias"].any()
 
 
 def dualgan(preset):

@@ -25,7 +25,7 @@ from gan_style.config import DataConfig, TrainConfig
 from gan_style.data import DomainPair, domain_from_folder
 from gan_style.training import Trainer
 
-CASES = {  # images of less than 128 pixels leave nothing for dropout
+CASES = {  # at 64 pixels all that dropout meets is 0, made so by the norm of a single pixel
     "cyclegan": {"generator": "resnet_6", "pool_size": 3, "size": 24},
     "2020-gp": {"method": "dualgan", "preset": "2020-gp", "size": 64},
     "2017-wgan": {"method": "dualgan", "preset": "2017-wgan", "size": 128},
@@ -66,7 +66,7 @@ def descend(name, domain, out, accelerator):
         method.optimizer = lambda player, parameters: torch.optim.SGD(parameters, lr=1e-3)
         alone = processes == 1
         train = TrainConfig(
-            images=2 * together * method.batches,
+            images=2 * together * method.batches_a_step,
             schedule="constant",
             batch_size=together if alone else 1,
             gradient_accumulation_steps=1 if alone else together // processes,
@@ -102,7 +102,7 @@ def follow(trainer):
 
 def train(name, domain, out, accelerator):
     method, data = make(CASES[name], DomainPair, domain)
-    images = 4 * method.batches * accelerator.num_processes
+    images = 4 * method.batches_a_step * accelerator.num_processes
     trainer = Trainer(
         method, data, TrainConfig(images=images, sample_every=4), out / name, {}, accelerator
     )

@@ -22,7 +22,7 @@ from gan_style.config import at_least
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
 from gan_style.method import Batch, Paper, Styles, TrainedMethod
-from gan_style.nn.blocks import from_signed, frozen, to_signed
+from gan_style.nn.blocks import both_ways, from_signed, frozen, to_signed
 from gan_style.nn.discriminators import PatchDiscriminator, PixelDiscriminator
 from gan_style.nn.generators import ResnetGenerator, UnetGenerator
 from gan_style.nn.image_pool import ImagePool
@@ -154,15 +154,11 @@ class Method(TrainedMethod):
         Grey images have no identity in colour, and the other way round.
         """
         a, b = self._signed(batch)
-        fake_b, fake_a = self.gen_ab(a), self.gen_ba(b)
-        a2b = {"real": a, "translated": fake_b, "back": self.gen_ba(fake_b)}
-        b2a = {"real": b, "translated": fake_a, "back": self.gen_ab(fake_a)}
+        grids = both_ways(a, b, self.gen_ab, self.gen_ba)
         if a.shape[1] == b.shape[1]:
-            a2b["identity"], b2a["identity"] = self.gen_ba(a), self.gen_ab(b)
-        return {
-            name: {title: from_signed(images) for title, images in columns.items()}
-            for name, columns in (("a2b", a2b), ("b2a", b2a))
-        }
+            grids["a2b"]["identity"] = from_signed(self.gen_ba(a))
+            grids["b2a"]["identity"] = from_signed(self.gen_ab(b))
+        return grids
 
     def monitor(self, batch: Batch) -> dict[str, Tensor]:
         """Mean score of each discriminator on real images and on translations of this batch."""

@@ -19,14 +19,15 @@ one); `bottleneck="kept"` leaves the norm out there.
 Differences from the paper: it names 70x70 patches, which none of the programs has.
 Differences from the programs: images are scaled by PIL's bicubic, and partners from B drawn
 independently; an epoch has as many images as the larger collection, theirs as the smaller. April
-2017's list of batches advances by one where its steps use three, so that two thirds of the images
-are never seen: ours uses all. HEAD with n_critic > 1 moves the generators first after n - 1 steps,
+2017's list of batches advances by one where its steps use three, so that an epoch sees a third of
+the images: ours sees all. HEAD with n_critic > 1 moves the generators first after n - 1 steps,
 then after every n. HEAD's networks see BGR, as OpenCV reads it, ours RGB. Averages of the
 generators are kept besides.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -37,8 +38,15 @@ from gan_style.config import at_least
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
 from gan_style.method import Batch, Paper, Styles, TrainedMethod
-from gan_style.nn.blocks import from_signed, frozen, to_signed
-from gan_style.nn.dualgan import Bottleneck, DualGanDiscriminator, DualGanGenerator, Over
+from gan_style.nn.blocks import both_ways, from_signed, frozen, to_signed
+from gan_style.nn.dualgan import (
+    Bottleneck,
+    DualGanDiscriminator,
+    DualGanGenerator,
+    Era,
+    Output,
+    Over,
+)
 from gan_style.optimizers import TensorFlowRMSprop
 
 PAPER = Paper(
@@ -50,6 +58,12 @@ PAPER = Paper(
 )
 
 Critic = Literal["2020_scalar", "2020_map", "2017_scalar", "2017_map"]
+CRITICS: dict[Critic, tuple[Era, Output]] = {
+    "2020_scalar": ("2020", "scalar"),
+    "2020_map": ("2020", "map"),
+    "2017_scalar": ("2017", "scalar"),
+    "2017_map": ("2017", "map"),
+}
 GanLossName = Literal["wgan-gp", "wgan", "vanilla", "lsgan", "hinge"]
 
 # All: images scaled to the square, never mirrored (main.py compares a bool with "True"), and a
@@ -122,20 +136,24 @@ class Config:
     width_generator: int = 64  # channels of the first map (gcn)
     width_discriminator: int = 64  # the same (dcn)
     kernel: Literal[3, 5] = 3  # side of the generators' inner convolutions
-    norm: Over = "instance"  # moments of an image or of the batch, in translate too
+    norm: Over = "instance"  # moments of an image, or of the batch; in translate too
     dropout: float = 0.0  # probability in the three innermost decoder maps, in translate too
-    unskipped: int = 0  # outermost levels whose map doesn't join the decoder
-    bottleneck: Bottleneck = "erased"  # maps of one pixel: by their norm, as there, or kept
+    unskipped: int = 0  # outermost maps of the encoder that don't join the decoder
+    bottleneck: Bottleneck = (
+        "erased"  # maps of one pixel: erased by their norm, as in the programs, or kept
+    )
     discriminator: Critic = "2020_scalar"  # its era, and whether it gives one score or a map
-    gan_loss: GanLossName = "wgan-gp"  # see losses/adversarial.py
+    gan_loss: GanLossName = (
+        "wgan-gp"  # wgan-gp: penalty on slopes; wgan: clipped weights; vanilla: cross-entropy
+    )
     lambda_penalty: float = 10.0  # of wgan-gp: weight of (slope - 1)^2
     clip: float = 0.01  # of wgan: bound of all critic weights after each of their steps
-    critic_steps: int = 1  # of the critics, each on a batch of its own, before ...
-    generator_steps: int = 1  # ... as many of the generators, all on one of those batches:
-    generator_batch: Literal["last", "any"] = "last"  # the last, or an a and a b of any two
+    critic_steps: int = 1  # steps of the critics before the generators', each on other images
+    generator_steps: int = 1  # steps of the generators after them, all on the same images
+    generator_batch: Literal["last", "any"] = "last"  # the critics' last, or an a and a b of any
     lambda_a: float = 500.0  # weight of a -> b -> a against a
     lambda_b: float = 500.0  # weight of b -> a -> b against b
-    rmsprop: Literal["tensorflow", "torch"] = "tensorflow"  # see optimizers.py
+    rmsprop: Literal["tensorflow", "torch"] = "tensorflow"  # squares start at 1, or 0
     learning_rate: float = 5e-5  # RMSprop's, of both players
     rmsprop_decay: float = 0.9  # of its mean square
 
@@ -173,7 +191,7 @@ class Method(TrainedMethod):
         self._build_discriminators((256, 256))
         self.gan = adversarial.LOSSES[c.gan_loss.removesuffix("-gp")]
         # The critics' last norm has to see two positions a side: one position it erases.
-        self.smallest = 64 if c.discriminator.startswith("2020") else 16
+        self.smallest = {"2020": 64, "2017": 16}[CRITICS[c.discriminator][0]]
 
     def _build_discriminators(self, crop: tuple[int, int]) -> None:
         c = self.config
@@ -182,17 +200,18 @@ class Method(TrainedMethod):
 
     def fit(self, crop: tuple[int, int] | None) -> None:
         """The scalar critics' last layer has as many weights as their last map has pixels."""
-        if self.config.discriminator.endswith("map"):
+        kind = self.config.discriminator
+        if CRITICS[kind][1] == "map":
             return
         if crop is None:
             raise ConfigError(
-                f"--discriminator is {self.config.discriminator}, which needs images of one size: "
-                "give another --preprocess, or a discriminator with a map of scores"
+                f"--discriminator is {kind}, which needs images of one size: give another "
+                f"--preprocess, or --discriminator {kind.replace('scalar', 'map')}"
             )
         self._build_discriminators(crop)
 
     @property
-    def batches(self) -> int:
+    def batches_a_step(self) -> int:
         """One for each step of the critics."""
         return self.config.critic_steps
 
@@ -284,13 +303,7 @@ class Method(TrainedMethod):
     def preview(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
         """For each direction: the real image, its translation, the way back."""
         a, b = self._signed(batch)
-        fake_b, fake_a = self._each(self.gen_ab, a), self._each(self.gen_ba, b)
-        a2b = {"real": a, "translated": fake_b, "back": self._each(self.gen_ba, fake_b)}
-        b2a = {"real": b, "translated": fake_a, "back": self._each(self.gen_ab, fake_a)}
-        return {
-            name: {title: from_signed(images) for title, images in columns.items()}
-            for name, columns in (("a2b", a2b), ("b2a", b2a))
-        }
+        return both_ways(a, b, partial(self._each, self.gen_ab), partial(self._each, self.gen_ba))
 
     def monitor(self, batch: Batch) -> dict[str, Tensor]:
         """What says whether the critics teach: their gap, slope and clipped weights; the way back.
@@ -298,7 +311,8 @@ class Method(TrainedMethod):
         The gap is the mean score of real images less that of translations, an estimate of the
         Wasserstein distance where the loss is one; the way back is measured in [-1, 1].
         """
-        a, b = self._signed(batch)
+        # As many images as a step of the critics sees: the moments of batch norm depend on it.
+        a, b = (images[:: self.config.critic_steps] for images in self._signed(batch))
         fake_b, fake_a = self.gen_ab(a), self.gen_ba(b)
         values = {
             "reconstruction/a": l1(self.gen_ba(fake_b), a),
@@ -331,5 +345,5 @@ def _generator(c: Config, channels_in: int, channels_out: int) -> DualGanGenerat
 
 
 def _discriminator(c: Config, channels: int, crop: tuple[int, int]) -> DualGanDiscriminator:
-    era, output = c.discriminator.split("_")
-    return DualGanDiscriminator(era, output, channels, c.width_discriminator, c.norm, crop)  # type: ignore[arg-type]
+    era, output = CRITICS[c.discriminator]
+    return DualGanDiscriminator(era, output, channels, c.width_discriminator, c.norm, crop)

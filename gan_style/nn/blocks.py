@@ -1,6 +1,6 @@
 """What the networks are built from: ranges, initialisation, freezing, CycleGAN's instance norm."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -16,6 +16,21 @@ def to_signed(images: Tensor, channels: int = 3) -> Tensor:
 def from_signed(images: Tensor) -> Tensor:
     """(N, 1 or 3, H, W) in [-1, 1] -> RGB (N, 3, H, W) in [0, 1]."""
     return (images.expand(-1, 3, -1, -1) + 1) / 2
+
+
+def both_ways(
+    a: Tensor,
+    b: Tensor,
+    gen_ab: Callable[[Tensor], Tensor],
+    gen_ba: Callable[[Tensor], Tensor],
+) -> dict[str, dict[str, Tensor]]:
+    """Images in [-1, 1], their translations, and these translated back, as RGB in [0, 1]."""
+    grids = {}
+    for name, real, there, back in (("a2b", a, gen_ab, gen_ba), ("b2a", b, gen_ba, gen_ab)):
+        made = there(real)
+        columns = {"real": real, "translated": made, "back": back(made)}
+        grids[name] = {title: from_signed(images) for title, images in columns.items()}
+    return grids
 
 
 def instance_norm(channels: int) -> nn.InstanceNorm2d:

@@ -19,6 +19,8 @@ from torch.nn import functional as F
 from gan_style.errors import CheckpointError
 
 Over = Literal["instance", "batch"]
+Era = Literal["2020", "2017"]
+Output = Literal["map", "scalar"]
 Bottleneck = Literal["erased", "kept"]
 STD = 0.02  # of all initial weights
 
@@ -76,6 +78,8 @@ class Norm(nn.Module):
             nn.init.normal_(self.weight, 1.0, STD)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        # In half precision its second derivative, with the cube of 1 / deviation, is infinite.
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
         if self.over == "instance" and x.shape[2] * x.shape[3] > 1:
             return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=1e-6)
         if self.over == "batch" and x.numel() > x.shape[1]:
@@ -168,8 +172,8 @@ class DualGanDiscriminator(nn.Module):
 
     def __init__(
         self,
-        era: Literal["2020", "2017"],
-        output: Literal["map", "scalar"],
+        era: Era,
+        output: Output,
         channels: int = 3,
         width: int = 64,
         norm: Over = "instance",
@@ -188,8 +192,8 @@ class DualGanDiscriminator(nn.Module):
             self.last = SameConv2d(sizes[-1], 1, kernel, stride=strides[-1])
         else:
             halvings = strides.count(2)
-            height, width = (-(-side // 2**halvings) for side in size)
-            self.last = nn.Sequential(nn.Flatten(), nn.Linear(sizes[-1] * height * width, 1))
+            rows, columns = (-(-side // 2**halvings) for side in size)
+            self.last = nn.Sequential(nn.Flatten(), nn.Linear(sizes[-1] * rows * columns, 1))
         _init(self)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
