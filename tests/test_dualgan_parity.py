@@ -803,7 +803,7 @@ def test_with_clipping_the_curves_show_the_share_at_the_limit():
 
 @torch.no_grad()
 def test_the_curves_are_of_as_many_images_as_a_step_of_the_critics():
-    """Else batch norm would show critics that never were: its moments are of what comes together."""
+    """Else batch norm, whose moments are of what comes together, would show other critics."""
     options = {"norm": "batch", "discriminator": "2017_scalar", "gan_loss": "wgan"}
     method = dualgan.Method(dualgan.Config(**TINY, **options, critic_steps=3))
     method.fit((32, 32))
