@@ -21,7 +21,7 @@ from gan_style.files import atomic_file
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-SMOOTH = 7  # points of a curve that a point of the drawn one is the mean of
+SMOOTH = 5  # points of a long curve that a point of the drawn one is the mean of
 
 
 def draw(folders: str, out: str) -> None:
@@ -40,11 +40,10 @@ def draw(folders: str, out: str) -> None:
             right.plot(_smooth(minutes), _smooth(gap) / abs(_smooth(gap)).max(), **style)
             print(
                 f"{name:24} {side}: reconstruction {distance[:3].mean():.3f} -> "
-                f"{distance[-SMOOTH:].mean():.3f}, gap {gap[:3].mean():.4g} -> "
-                f"{gap[-SMOOTH:].mean():.4g}, largest {gap.max():.4g}"
+                f"{distance[-3:].mean():.3f}, gap {gap[:3].mean():.3g} -> {gap[-3:].mean():.3g}"
             )
     left.set(title="distance from itself, there and back", xlabel="minutes", ylim=(0, None))
-    right.set(title="score of real less score of made, share of its largest", xlabel="minutes")
+    right.set(title="scores: real less made, share of the largest", xlabel="minutes")
     right.axhline(0, color="grey", linewidth=0.6)
     left.legend(frameon=False, fontsize=8)
     with atomic_file(Path(out)) as partial:
@@ -80,7 +79,7 @@ def _curve(events: EventAccumulator, name: str) -> tuple[np.ndarray, np.ndarray]
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    width = min(SMOOTH, len(values))
+    width = max(1, min(SMOOTH, len(values) // 5))
     return np.convolve(values, np.ones(width) / width, mode="valid")
 
 
