@@ -139,13 +139,9 @@ class Config:
     norm: Over = "instance"  # moments of an image, or of the batch; in translate too
     dropout: float = 0.0  # probability in the three innermost decoder maps, in translate too
     unskipped: int = 0  # outermost maps of the encoder that don't join the decoder
-    bottleneck: Bottleneck = (
-        "erased"  # maps of one pixel: erased by their norm, as in the programs, or kept
-    )
+    bottleneck: Bottleneck = "erased"  # maps of one pixel: erased by their norm, or kept
     discriminator: Critic = "2020_scalar"  # its era, and whether it gives one score or a map
-    gan_loss: GanLossName = (
-        "wgan-gp"  # wgan-gp: penalty on slopes; wgan: clipped weights; vanilla: cross-entropy
-    )
+    gan_loss: GanLossName = "wgan-gp"  # -gp: slopes penalised; wgan: weights clipped; others
     lambda_penalty: float = 10.0  # of wgan-gp: weight of (slope - 1)^2
     clip: float = 0.01  # of wgan: bound of all critic weights after each of their steps
     critic_steps: int = 1  # steps of the critics before the generators', each on other images
