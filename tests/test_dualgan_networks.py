@@ -607,3 +607,14 @@ def test_initial_weights_are_drawn_as_in_ops_py(norm):
     assert weights.mean() == pytest.approx(1, abs=0.005)
     assert weights.std() == pytest.approx(0.02 if norm == "instance" else 0, rel=0.1)
     assert all((each.bias == 0).all() for each in norms)
+
+
+@pytest.mark.parametrize("over", ["instance", "batch"])
+def test_in_half_precision_a_flat_maps_slope_has_finite_gradients(over):
+    """The second derivative has the cube of 1 / deviation: 50^3 is no number of float16."""
+    norm = Norm(2, over)
+    flat = (0.02 * torch.randn(2, 2, 4, 4)).half().requires_grad_()
+    (slope,) = torch.autograd.grad(norm(flat).pow(3).sum(), flat, create_graph=True)
+    (1e-3 * slope.float().square().sum()).backward()  # so that what is finite fits
+    assert flat.grad.isfinite().all()
+    assert norm.weight.grad.isfinite().all()

@@ -560,3 +560,17 @@ def test_help_is_of_the_method_that_is_named(brightness, capsys, monkeypatch):
         said = capsys.readouterr().out
         assert "Method brightness; presets: quick (default), slow" in said
         assert "--rate=0.5 " in said  # the default preset's
+
+
+def test_oblong_samples_keep_their_size_in_a_grid(train, toy):
+    train(domain=toy, images=1, width=40, samples=1, run_dir="run")
+    picture = events("run").Images("samples/a2b")[0]
+    assert (picture.width, picture.height) == (4 * 44 + 4, 44 + 4)  # squares of the longer side
+
+
+def test_the_launchers_gathering_is_none_of_ours(train, toy, monkeypatch):
+    options = {"domain": toy, "images": 2, "sample_every": 0}
+    train(run_dir="plain", **options)
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "2")
+    train(run_dir="told", **options)
+    assert same(weights("plain"), weights("told"))
