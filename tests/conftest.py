@@ -6,6 +6,7 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # bit for bit is a promise for CPUs
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import signal
 import sys
 from pathlib import Path
 
@@ -69,6 +70,23 @@ def train_alone(monkeypatch, capsys):
 def train(train_alone):
     """The same with the options of TINY."""
     return lambda **options: train_alone(**(TINY | options))
+
+
+@pytest.fixture
+def signal_in_step(monkeypatch):
+    """Have this process get a SIGTERM while a method's module computes the losses of a step."""
+
+    def plan(module, number):
+        losses, steps = module.Method.losses, iter(range(1, 99))
+
+        def interrupted(self, batch):
+            if next(steps) == number:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield from losses(self, batch)
+
+        monkeypatch.setattr(module.Method, "losses", interrupted)
+
+    return plan
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """DualGAN under train.py, small: its presets, and what several turns a step ask of the loop."""
 
 import json
-import os
-import signal
 from dataclasses import asdict
 from pathlib import Path
 
@@ -47,18 +45,6 @@ def record(run):
     return json.loads((Path(run) / "config.json").read_text())
 
 
-def signal_in_step(number, monkeypatch):
-    """Send this process a SIGTERM while it computes the losses of a step."""
-    losses, steps = method.Method.losses, iter(range(1, 99))
-
-    def interrupted(self, batch):
-        if next(steps) == number:
-            os.kill(os.getpid(), signal.SIGTERM)
-        yield from losses(self, batch)
-
-    monkeypatch.setattr(method.Method, "losses", interrupted)
-
-
 # Every preset
 
 
@@ -72,11 +58,11 @@ def signal_in_step(number, monkeypatch):
     ],
     ids=["points of the penalty", "dropout", "draws", "dropout of classic"],
 )
-def test_an_interrupted_run_goes_on_bit_for_bit(dualgan, monkeypatch, preset, options):
+def test_an_interrupted_run_goes_on_bit_for_bit(dualgan, preset, options, signal_in_step):
     step = A_STEP[preset]
     options = options | {"images": 5 * step, "ema": 0.9, "sample_every": 0}
     dualgan(preset, run_dir="whole", **options)
-    signal_in_step(3, monkeypatch)
+    signal_in_step(method, 3)
     with pytest.raises(SystemExit):
         dualgan(preset, run_dir="parts", **options)
     assert not same(weights("whole"), weights("parts"))
@@ -122,9 +108,9 @@ def test_every_term_and_what_says_whether_critics_teach_is_in_tensorboard(dualga
 # The options of train.sh
 
 
-def test_the_authors_options_are_those_of_the_domain(dualgan, toy, monkeypatch):
+def test_the_authors_options_are_those_of_the_domain(dualgan, toy, signal_in_step):
     toy.rename("day-night")
-    signal_in_step(1, monkeypatch)
+    signal_in_step(method, 1)
     with pytest.raises(SystemExit):
         dualgan("author", domain="day-night", run_dir="long")
     own = record("long")
@@ -141,8 +127,8 @@ def test_the_authors_options_are_those_of_the_domain(dualgan, toy, monkeypatch):
     assert record("short")["method"] == own["method"]
 
 
-def test_for_other_domains_the_authors_options_are_the_defaults(dualgan, monkeypatch):
-    signal_in_step(1, monkeypatch)
+def test_for_other_domains_the_authors_options_are_the_defaults(dualgan, signal_in_step):
+    signal_in_step(method, 1)
     with pytest.raises(SystemExit):
         dualgan("author", run_dir="run")
     assert record("run")["train"]["epochs"] == 50

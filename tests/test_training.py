@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 import signal
 import sys
@@ -85,22 +84,10 @@ def test_everything_is_in_tensorboard(train, toy):
     assert list(Path("run/tensorboard").rglob("hparams.yml"))
 
 
-def signal_in_step(number, monkeypatch):
-    """Send this process a SIGTERM while it computes the losses of a step."""
-    losses, steps = cyclegan.Method.losses, iter(range(1, 99))
-
-    def interrupted(self, batch):
-        if next(steps) == number:
-            os.kill(os.getpid(), signal.SIGTERM)
-        yield from losses(self, batch)
-
-    monkeypatch.setattr(cyclegan.Method, "losses", interrupted)
-
-
-def test_an_interrupted_run_goes_on_bit_for_bit(train, toy, monkeypatch):
+def test_an_interrupted_run_goes_on_bit_for_bit(train, toy, signal_in_step):
     options = {"domain": toy, "images": 9, "ema": 0.9, "log_every": 1, "sample_every": 2}
     train(run_dir="whole", **options)
-    signal_in_step(4, monkeypatch)
+    signal_in_step(cyclegan, 4)
     with pytest.raises(SystemExit):
         train(run_dir="parts", **options)
     assert not same(weights("whole"), weights("parts"))
@@ -281,8 +268,8 @@ def test_intervals_are_passed_whatever_the_batch(before, after, every, due):
     assert training._passed(before, after, every) is due
 
 
-def test_a_signal_saves_and_says_how_to_go_on(train, toy, monkeypatch, capsys):
-    signal_in_step(3, monkeypatch)
+def test_a_signal_saves_and_says_how_to_go_on(train, toy, capsys, signal_in_step):
+    signal_in_step(cyclegan, 3)
     with pytest.raises(SystemExit) as error:
         train(domain=toy, images=9, run_dir="run")
     assert error.value.code == 130
