@@ -1,10 +1,12 @@
 """Writing files and folders so that a crash leaves the old one or the new one, never a half."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from gan_style.errors import UserError
 
@@ -28,6 +30,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
             sync(path.parent)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, whole or not at all; a NaN is refused, as no other program reads it."""
+    with atomic_file(path) as partial:
+        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -1,16 +1,18 @@
 """The contract between metrics and everything that evaluates with them.
 
 Images are (N, 3, H, W), RGB in [0, 1], as everywhere. A metric of pairs gives every image a number;
-one of collections compares two sets of features. Neither knows folders, files or reports.
+one of collections compares two sets of features; a derived one is made of others' values. None of
+them knows folders, files or reports.
 """
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-Against = Literal["content", "style", "collection", "truth"]
+Against = Literal["collection", "content", "style", "reconstruction", "truth"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +23,9 @@ class Info:
         title: heading of its column, with the convention that its numbers hang on.
         better: which way.
         against: what a translation is compared with: the image that it was made from, the style
-            image of its pair, all images of the target collection, or the true translation.
+            image of its pair, all images of the target collection, or the true translation; or, of
+            a reconstruction, that it is compared with the content that it started from.
+        also: what else it is compared with, each a column of its own.
         source: where the definition comes from, with an address.
         weights: names in `weights.py` that it needs.
         features: of a metric of collections: the extractors that it can be of.
@@ -31,6 +35,7 @@ class Info:
     better: Literal["lower", "higher"]
     against: Against
     source: str
+    also: tuple[Against, ...] = ()
     weights: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
 
@@ -52,3 +57,13 @@ class SetMetric:
     @abstractmethod
     def distance(self, translated: Tensor, real: Tensor, seed: int = 0) -> dict[str, float]:
         """Features (M, D) and (K, D) -> named numbers; the one called `value` is the metric."""
+
+
+class DerivedMetric:
+    """A number made of the values of other metrics; stateless."""
+
+    of: ClassVar[tuple[str, ...]]  # their names
+
+    @abstractmethod
+    def value(self, values: Mapping[str, float]) -> float:
+        """The number, of the values of all metrics in `of`."""

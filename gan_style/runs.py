@@ -3,7 +3,7 @@
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import gan_style
 from gan_style.config import RESUMABLE
 from gan_style.errors import CheckpointError, ConfigError
-from gan_style.files import atomic_file, make_writable
+from gan_style.files import make_writable, write_json
 
 LIBRARIES = ("torch", "torchvision", "accelerate", "albumentations", "pillow", "numpy")
 
@@ -30,10 +30,17 @@ def describe(
         "train": dict(train),
         "method": dict(method),
         "launch": dict(launch),
+        **made_by(LIBRARIES),
+    }
+
+
+def made_by(libraries: Sequence[str]) -> dict[str, Any]:
+    """Versions: of the package, its commit, Python and `libraries`."""
+    return {
         "gan_style": gan_style.__version__,
         "commit": _commit(),
         "python": platform.python_version(),
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "libraries": {name: version(name) for name in libraries},
     }
 
 
@@ -77,8 +84,7 @@ def resumed(record: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]
 
 def write(run: Path, record: Mapping[str, Any]) -> None:
     """Write config.json, whole or not at all."""
-    with atomic_file(run / "config.json") as partial:
-        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_json(run / "config.json", dict(record))
 
 
 def numbered(folder: Path) -> list[Path]:

@@ -23,7 +23,6 @@ from gan_style.files import atomic_file
 from gan_style.images import (
     ImageError,
     from_tensor,
-    list_images,
     load_image,
     resize,
     save_png,
@@ -31,9 +30,8 @@ from gan_style.images import (
     to_tensor,
 )
 from gan_style.method import Method, OptimisedMethod, Style
+from gan_style.pairs import CSV, output_names, read_pairs
 
-# File names are bytes to the system: one that isn't UTF-8 must not end a run.
-CSV: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
 PIXELS_A_BATCH = 2**20  # of equal-sized images together on an accelerator: 16 of 256x256
 TIMES = ("name", "width", "height", "seconds")
 
@@ -81,31 +79,6 @@ class How:
     save_every: int = 0
     resume: bool = False
     times: bool = True
-
-
-def output_names(folder: Path, option: str = "content") -> dict[Path, Path]:
-    """Image files under `folder` (or the one file) -> their relative PNG names.
-
-    Files that differ in their suffix alone keep it: a.jpg and a.png become a.jpg.png and a.png.png.
-
-    Raises:
-        DataError: nothing there, no images, or two that would still get one name.
-    """
-    if not folder.exists():
-        raise DataError(f"--{option} {folder}: no such file or folder")
-    files, root = ([folder], folder.parent) if folder.is_file() else (list_images(folder), folder)
-    if not files:
-        raise DataError(f"--{option} {folder}: no images in this folder")
-    stems = {path: path.relative_to(root).with_suffix("") for path in files}
-    count = Counter(stems.values())
-    names = {
-        path: stem.with_name(f"{stem.name if count[stem] == 1 else path.name}.png")
-        for path, stem in stems.items()
-    }
-    for name, uses in Counter(names.values()).items():
-        if uses > 1:
-            raise DataError(f"--{option} {folder}: {uses} images would become {name}; rename one")
-    return names
 
 
 def jobs_without_styles(content: Path) -> list[Job]:
@@ -159,7 +132,7 @@ def jobs_with_styles(
     else:
         by_path = {blend[0].path: blend for blend in styles}
         found = (contents, by_path)
-        wanted = [_pair(*found, content, Path(style), pairs, row) for row in _read_pairs(pairs)]
+        wanted = [_pair(*found, content, Path(style), pairs, row) for row in read_pairs(pairs)]
     jobs = [
         Job(content=path, name=styles[blend] / contents[path], styles=blend)
         for path, blend in dict.fromkeys(wanted)
@@ -214,19 +187,6 @@ def _blend(
 
 def _entry(paths: Sequence[str], index: int) -> Path | None:
     return Path(paths[index]) if paths else None
-
-
-def _read_pairs(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(**CSV | {"encoding": "utf-8-sig"}) as file:  # spreadsheets put a mark first
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise DataError(f"--pairs {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"--pairs {path}: {error}") from error
-    if not rows or not {"content", "style"} <= rows[0].keys():
-        raise DataError(f"--pairs {path} needs a header with content and style, and a row")
-    return rows
 
 
 def _pair(

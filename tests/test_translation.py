@@ -124,7 +124,7 @@ def test_names_keep_folders_and_never_collide(tmp_path):
     for name in ("a.jpg", "a.png", "b.jpg", "deep/b.jpg", "v1.2.tif"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    names = translation.output_names(tmp_path)
+    names = pairs.output_names(tmp_path)
     assert {str(k.relative_to(tmp_path)): str(v) for k, v in names.items()} == {
         "a.jpg": "a.jpg.png",
         "a.png": "a.png.png",
@@ -138,7 +138,7 @@ def test_names_that_would_still_collide_are_refused(tmp_path):
     for name in ("a.jpg", "a.png", "a.jpg.png"):
         (tmp_path / name).touch()
     with pytest.raises(DataError, match=r"2 images would become a\.jpg\.png"):
-        translation.output_names(tmp_path)
+        pairs.output_names(tmp_path)
 
 
 def test_a_name_that_is_no_utf_8_is_kept(tmp_path):

@@ -10,6 +10,7 @@ INFO = Info(
     title="LPIPS (v0.1, AlexNet)",
     better="lower",
     against="content",
+    also=("truth",),
     source=SOURCE,
     weights=("lpips_alex",),
 )

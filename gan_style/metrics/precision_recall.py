@@ -31,7 +31,7 @@ INFO = Info(
     against="collection",
     source="Kynkäänniemi et al. 2019, https://arxiv.org/abs/1904.06991",
     weights=("vgg16_torchvision",),
-    features=("vgg16", "inception"),
+    features=("vgg16",),
 )
 
 

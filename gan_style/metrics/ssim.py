@@ -24,6 +24,7 @@ INFO = Info(
     title="SSIM (luma, 11x11 Gaussian of 1.5 pixels)",
     better="higher",
     against="content",
+    also=("truth",),
     source=(
         "Wang et al. 2004, Image quality assessment: from error visibility to structural "
         "similarity, https://doi.org/10.1109/TIP.2003.819861"

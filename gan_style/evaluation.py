@@ -1,0 +1,514 @@
+"""Folders of translations in, numbers out: every metric, by whichever program the images are made.
+
+All images of an evaluation are scaled to squares of one size first, whatever their shape, as the
+loaders of the GANs and the programs of the FID do it: content and translation stay aligned, and
+metrics whose numbers hang on the size stay comparable.
+"""
+
+import hashlib
+import os
+import platform
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from scipy import stats
+from torch import Tensor, nn
+from tqdm import tqdm
+
+import gan_style
+from gan_style import metrics, runs
+from gan_style.config import did_you_mean
+from gan_style.errors import ConfigError, DataError
+from gan_style.files import atomic_file
+from gan_style.images import load_image, resize, to_array, to_tensor
+from gan_style.metric import DerivedMetric, PairMetric, SetMetric
+from gan_style.metrics import Column, _features
+from gan_style.pairs import output_names, read_pairs
+from gan_style.weights import WeightsError
+
+T = TypeVar("T")
+LIBRARIES = (*runs.LIBRARIES, "torchmetrics", "scipy")
+RESAMPLES = 2000  # of the bootstrap
+SIGMAS = 1.96  # of a normal distribution's 95 %
+WITHOUT = "weights missing"
+SHOWN = 3  # examples in a message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A translation and what it may be compared with."""
+
+    name: str
+    translated: Path
+    content: Path
+    style: Path | None = None
+    truth: Path | None = None
+    reconstruction: Path | None = None
+
+    def sides(self, column: Column) -> tuple[Path, Path] | None:
+        """The two images that a metric of pairs compares; None where one isn't there."""
+        if column.against == "reconstruction":
+            ours, other = self.reconstruction, self.content
+        else:
+            ours, other = self.translated, getattr(self, column.against)
+        return (ours, other) if ours and other else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """What all numbers of an evaluation have in common.
+
+    Args:
+        device: where to compute.
+        size: side in pixels that every image is scaled to.
+        seed: of the bootstrap and of the subsets of KID.
+        batch_size: images at once; it changes no number but by rounding.
+        workers: threads that read images.
+        background: colour under transparent images.
+    """
+
+    device: torch.device
+    size: int = 256
+    seed: int = 0
+    batch_size: int = 1
+    workers: int = 2
+    background: str = "white"
+
+
+def choose(names: Sequence[str]) -> dict[str, Column]:
+    """The columns of these names, of metrics or of single columns; all of them for none.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    every = metrics.columns()
+    for name in names:
+        if name not in every:
+            raise ConfigError(f"--metrics has {name!r}: {did_you_mean(name, every)}")
+    return {key: column for key, column in every.items() if not names or key in names}
+
+
+def match(
+    translated: Path,
+    content: Path,
+    style: Path | None = None,
+    pairs: Path | None = None,
+    truth: Path | None = None,
+    reconstructed: Path | None = None,
+) -> list[Sample]:
+    """Find for every translation, by its name, what it was made from.
+
+    x.png is the translation of the content x; y/x.png may also be that of x in the style y, as
+    `translate` writes them. A single style image is everybody's. With `pairs`, these are what is
+    looked for, under either name.
+
+    Raises:
+        DataError: folders that are empty or don't belong together, with examples.
+    """
+    made = _by_name(translated, "translated")
+    contents = _by_name(content, "content")
+    styles = _by_name(style, "style") if style else {}
+    only_style = style if style and style.is_file() else None
+    extra = {
+        "truth": _by_name(truth, "truth") if truth else {},
+        "reconstruction": _by_name(reconstructed, "reconstructed") if reconstructed else {},
+    }
+    found: list[tuple[str, str, Path | None]]
+    if pairs:
+        found = _of_pairs(pairs, made, content, contents, style, only_style)
+    else:
+        found = _of_names(made, translated, contents, content, styles, only_style)
+    samples = []
+    for name, origin, chosen in found:
+        # Of a reconstruction the name is the translation's; of the truth, the content's.
+        keys = {"truth": origin, "reconstruction": name}
+        others = {key: _of(files, keys[key], key) for key, files in extra.items() if files}
+        samples.append(
+            Sample(
+                name=name,
+                translated=made[name],
+                content=contents[origin],
+                style=chosen,
+                **others,
+            )
+        )
+    return samples
+
+
+def _of(files: Mapping[str, Path], name: str, folder: str) -> Path:
+    if name not in files:
+        raise DataError(f"--{folder} has no {name}, which --translated has")
+    return files[name]
+
+
+def _by_name(folder: Path, option: str) -> dict[str, Path]:
+    """Names of PNGs as `translate` would give them -> the image files."""
+    return {name.as_posix(): path for path, name in output_names(folder, option).items()}
+
+
+def _of_names(
+    made: Mapping[str, Path],
+    translated: Path,
+    contents: Mapping[str, Path],
+    content: Path,
+    styles: Mapping[str, Path],
+    only_style: Path | None,
+) -> list[tuple[str, str, Path | None]]:
+    found: list[tuple[str, str, Path | None]] = []
+    strangers = []
+    for name in made:
+        if name in contents:
+            found.append((name, name, only_style))
+            continue
+        parts = name.split("/")
+        splits = (("/".join(parts[:i]), "/".join(parts[i:])) for i in range(1, len(parts)))
+        fitting = [(s, c) for s, c in splits if c in contents and f"{s}.png" in styles]
+        if fitting:
+            found.append((name, fitting[0][1], styles[f"{fitting[0][0]}.png"]))
+        else:
+            strangers.append(name)
+    if strangers:
+        raise DataError(
+            f"{len(strangers)} of {len(made)} images in --translated {translated} have no content "
+            f"of their name in {content}, such as {', '.join(strangers[:SHOWN])}: name them as the "
+            "contents, or <style>/<content>"
+        )
+    return found
+
+
+def _of_pairs(
+    pairs: Path,
+    made: Mapping[str, Path],
+    content: Path,
+    contents: Mapping[str, Path],
+    style: Path | None,
+    only_style: Path | None,
+) -> list[tuple[str, str, Path | None]]:
+    content_names = {path: name for name, path in contents.items()}
+    style_names = output_names(style, "style") if style and not only_style else {}
+    found: list[tuple[str, str, Path | None]] = []
+    missing = []
+    rows = read_pairs(pairs)
+    for row in rows:
+        origin = content_names.get(content / (row["content"] or ""))
+        its_style = style / (row["style"] or "") if style and not only_style else None
+        if origin is None or (its_style is not None and its_style not in style_names):
+            raise DataError(
+                f"--pairs {pairs} names {row['content']!r} in {row['style']!r}, but these aren't "
+                f"both among the images of {content} and {style}"
+            )
+        names = [origin]
+        if its_style is not None:
+            names.insert(0, (style_names[its_style].with_suffix("") / origin).as_posix())
+        there = [name for name in names if name in made]
+        if there:
+            found.append((there[0], origin, only_style or its_style))
+        else:
+            missing.append(names[0])
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(rows)} pairs have no translation, such as "
+            f"{', '.join(missing[:SHOWN])}"
+        )
+    return found
+
+
+def evaluate(
+    samples: Sequence[Sample],
+    collection: Sequence[Path],
+    columns: Mapping[str, Column],
+    how: How,
+    cache: Path | None = None,
+) -> dict[str, Any]:
+    """Every column's number, or why it has none.
+
+    Args:
+        samples: translations and their counterparts.
+        collection: images of the target, which all translations together are compared with; none
+            leaves the metrics of collections out.
+        columns: what to compute.
+        how: size, seed, device.
+        cache: folder where features of the collection are kept for the next time.
+
+    Returns:
+        Key of each column -> `value`, perhaps `low` and `high` (95 %), `images`, of pairs `each`,
+        and what else the metric says; or `missing`, the reason.
+
+    Raises:
+        ImageError: an image that can't be read.
+    """
+    values: dict[str, dict[str, Any]] = {}
+    kinds = {key: metrics.load(column.metric).Metric for key, column in columns.items()}
+    pairs = {key: columns[key] for key, kind in kinds.items() if issubclass(kind, PairMetric)}
+    sets = {key: columns[key] for key, kind in kinds.items() if issubclass(kind, SetMetric)}
+    values |= _evaluate_pairs(samples, pairs, how)
+    values |= _evaluate_sets(samples, collection, sets, how, cache)
+    for key, kind in kinds.items():
+        if issubclass(kind, DerivedMetric):
+            values[key] = _derived(columns[key], values)
+    return {key: values[key] for key in columns}
+
+
+def _evaluate_pairs(
+    samples: Sequence[Sample], columns: Mapping[str, Column], how: How
+) -> dict[str, dict[str, Any]]:
+    """Metrics of pairs: each network is read once, each image once for all of them."""
+    values: dict[str, dict[str, Any]] = {}
+    ready: dict[str, PairMetric] = {}
+    made: dict[str, PairMetric] = {}
+    for key, column in columns.items():
+        if not any(sample.sides(column) for sample in samples):
+            values[key] = {"missing": MISSING[column.against]}
+            continue
+        try:
+            if column.metric not in made:
+                made[column.metric] = metrics.load(column.metric).Metric().to(how.device).eval()
+            ready[key] = made[column.metric]
+        except WeightsError as error:
+            values[key] = {"missing": _without_weights(error)}
+    each: dict[str, list[float | None]] = {key: [] for key in ready}
+
+    def needed(sample: Sample) -> list[Path]:
+        return [path for key in ready for path in sample.sides(columns[key]) or ()]
+
+    with _bar(len(samples), "pairs") as bar:
+        for batch, images in _batches(samples if ready else [], needed, how):
+            for key, metric in ready.items():
+                each[key] += _of_batch(metric, columns[key], batch, images, how)
+            bar.update(len(batch))
+    for key, numbers in each.items():
+        values[key] = _mean(numbers, how.seed)
+    return values
+
+
+MISSING = {
+    "collection": "not computed (no collection: give --collection DIR, or --style DIR)",
+    "content": "not computed (no contents)",
+    "style": "not computed (no style images: give --style FILE, or --pairs with --style DIR)",
+    "reconstruction": "not computed (nothing was translated back: give --reconstructed DIR)",
+    "truth": "not computed (there are no true translations: give --truth DIR)",
+}
+
+
+def _without_weights(error: Exception) -> str:
+    return f"not computed ({WITHOUT}: {error})"
+
+
+def _of_batch(
+    metric: PairMetric,
+    column: Column,
+    batch: Sequence[Sample],
+    images: Mapping[Path, Tensor],
+    how: How,
+) -> list[float | None]:
+    sides = [sample.sides(column) for sample in batch]
+    known = [pair for pair in sides if pair]
+    if not known:
+        return [None] * len(batch)
+    ours, others = (
+        torch.stack([images[path] for path in paths]).to(how.device)
+        for paths in zip(*known, strict=True)
+    )
+    numbers = iter(metric(ours, others).tolist())
+    return [next(numbers) if pair else None for pair in sides]
+
+
+def _mean(each: Sequence[float | None], seed: int) -> dict[str, Any]:
+    """The mean and its 95 % bootstrap interval, over the images: Efron 1979, percentiles."""
+    numbers = [number for number in each if number is not None]
+    entry: dict[str, Any] = {"value": float(np.mean(numbers)), "images": len(numbers)}
+    if len(numbers) > 1:
+        interval = stats.bootstrap(
+            (numbers,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=seed
+        ).confidence_interval
+        entry |= {"low": float(interval.low), "high": float(interval.high)}
+    return {**entry, "each": list(each)}
+
+
+def _evaluate_sets(
+    samples: Sequence[Sample],
+    collection: Sequence[Path],
+    columns: Mapping[str, Column],
+    how: How,
+    cache: Path | None,
+) -> dict[str, dict[str, Any]]:
+    """Metrics of collections, by the features that they are of."""
+    if not collection:
+        return {key: {"missing": MISSING["collection"]} for key in columns}
+    values: dict[str, dict[str, Any]] = {}
+    translated = list(dict.fromkeys(sample.translated for sample in samples))
+    for features in dict.fromkeys(column.features for column in columns.values()):
+        same = {key: column for key, column in columns.items() if column.features == features}
+        try:
+            net = _features.extractor(features).to(how.device)
+        except WeightsError as error:
+            values |= {key: {"missing": _without_weights(error)} for key in same}
+            continue
+        ours = extract(net, translated, how, f"{features} features of translations")
+        kept = cache / f"{_fingerprint(features, collection, how)}.safetensors" if cache else None
+        theirs = _read_features(kept)
+        if theirs is None:
+            theirs = extract(net, collection, how, f"{features} features of the collection")
+            _write_features(theirs, kept)
+        values |= {key: _distance(column, ours, theirs, how) for key, column in same.items()}
+    return values
+
+
+def extract(net: nn.Module, paths: Sequence[Path], how: How, what: str) -> Tensor:
+    """Features (M, D) of images, on the CPU; `what` they are is said by the bar."""
+    rows = []
+    with _bar(len(paths), what) as bar, torch.inference_mode():
+        for batch, images in _batches(paths, lambda path: [path], how):
+            rows.append(net(torch.stack([images[path] for path in batch]).to(how.device)).cpu())
+            bar.update(len(batch))
+    return torch.cat(rows)
+
+
+def _fingerprint(features: str, paths: Sequence[Path], how: How) -> str:
+    """What features depend on, as a name."""
+    parts = [gan_style.__version__, features, str(how.size), how.background]
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    return f"{features}-{hashlib.sha256(' '.join(parts + hashes).encode()).hexdigest()[:16]}"
+
+
+def _read_features(path: Path | None) -> Tensor | None:
+    try:
+        return load_file(path)["features"] if path else None
+    except (OSError, SafetensorError, KeyError):
+        return None
+
+
+def _write_features(features: Tensor, path: Path | None) -> None:
+    if path:
+        with atomic_file(path) as partial:
+            save_file({"features": features.clone()}, partial)
+
+
+def _distance(column: Column, ours: Tensor, theirs: Tensor, how: How) -> dict[str, Any]:
+    """A metric's numbers; KID's interval is of its deviation, as for any sum of many terms."""
+    metric: SetMetric = metrics.load(column.metric).Metric()
+    try:
+        entry = metric.distance(ours, theirs, how.seed)
+    except DataError as error:  # too few images
+        return {"missing": f"not computed ({error})"}
+    if "std" in entry:
+        margin = SIGMAS * entry["std"]
+        entry |= {"low": entry["value"] - margin, "high": entry["value"] + margin}
+    return {key: int(value) if key == "images" else value for key, value in entry.items()}
+
+
+def _derived(column: Column, values: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """A metric of other metrics' values, with what FID says of the number of images."""
+    metric: DerivedMetric = metrics.load(column.metric).Metric()
+    for name in metric.of:
+        if "value" not in values.get(name, {}):
+            reason = values.get(name, {}).get("missing", "not among --metrics")
+            return {"missing": f"not computed (it needs {name}: {reason})"}
+    entry = {name: values[name]["value"] for name in metric.of}
+    counts = [values[name]["images"] for name in metric.of]
+    return {"value": metric.value(entry), "images": min(counts)}
+
+
+def _batches(
+    items: Sequence[T], paths_of: Callable[[T], Iterable[Path]], how: How
+) -> Iterator[tuple[Sequence[T], dict[Path, Tensor]]]:
+    """Items with the images of their paths, which are read ahead by threads."""
+
+    def read(batch: Sequence[T]) -> dict[Path, Tensor]:
+        paths = dict.fromkeys(path for item in batch for path in paths_of(item))
+        return {path: read_square(path, how) for path in paths}
+
+    batches = [items[i : i + how.batch_size] for i in range(0, len(items), how.batch_size)]
+    with ThreadPoolExecutor(how.workers) as pool:
+        waiting: deque[tuple[Sequence[T], Future[dict[Path, Tensor]]]] = deque()
+        for batch in batches:
+            waiting.append((batch, pool.submit(read, batch)))
+            if len(waiting) > how.workers:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        for done, future in waiting:
+            yield done, future.result()
+
+
+def read_square(path: Path, how: How) -> Tensor:
+    """(3, size, size) in [0, 1]."""
+    array = to_array(load_image(path, how.background))
+    return to_tensor(resize(array, (how.size, how.size)))
+
+
+def _bar(total: int, what: str) -> tqdm:
+    return tqdm(total=total, desc=what, unit=" images", delay=2, dynamic_ncols=True)
+
+
+def protocol(how: How, samples: Sequence[Sample], collection: Sequence[Path]) -> dict[str, Any]:
+    """What the numbers hang on besides the images."""
+    smaller = sum(min(_size(sample.translated)) < how.size for sample in samples)
+    return {
+        "size": how.size,
+        "resize": resizing(how),
+        "seed": how.seed,
+        "images": len(samples),
+        "enlarged": smaller,  # translations that were smaller than that
+        "collection_images": len(collection),
+    }
+
+
+def resizing(how: How) -> str:
+    """What was done to every image before it was measured."""
+    return f"{how.size}x{how.size} pixels, bicubic, whatever the shape"
+
+
+def _size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as file:
+        return file.size
+
+
+def describe(column: Column) -> dict[str, str]:
+    """What a report says of a number."""
+    return {
+        "title": column.title,
+        "better": column.info.better,
+        "against": column.against,
+        "source": column.info.source,
+        "metric": column.metric,
+        "features": column.features,
+    }
+
+
+def lines(columns: Mapping[str, Column], values: Mapping[str, dict[str, Any]]) -> Iterator[str]:
+    """The numbers as text, one a line."""
+    for key, column in columns.items():
+        entry = values[key]
+        if "missing" in entry:
+            yield f"{key:26}{entry['missing']}"
+            continue
+        interval = f" ({entry['low']:.4g} to {entry['high']:.4g})" if "low" in entry else ""
+        few = f" of {entry['images']} images: too high, believe KID" if entry.get("few") else ""
+        yield f"{key:26}{entry['value']:.4g}{interval}, {column.info.better} is better{few}"
+
+
+def made_by(device: torch.device) -> dict[str, Any]:
+    """Versions and the machine that the numbers were computed by."""
+    return {**runs.made_by(LIBRARIES), "machine": machine(device)}
+
+
+def machine(device: torch.device) -> str:
+    """The accelerator, or the processor and its cores."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = platform.processor() or platform.machine()
+    with suppress(OSError):  # Linux tells the processor's name here only
+        known = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+        model = known[1] if known else model
+    return f"{model}, {os.cpu_count()} cores"
