@@ -1,12 +1,14 @@
 """Commands: python -m gan_style COMMAND --option=value ..."""
 
 import inspect
+import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from inspect import getdoc
 from itertools import chain
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 from gan_style import command, methods, runs
@@ -76,26 +78,16 @@ def translate(
     at_least(0, side=side, save_every=save_every, seed=seed)
     if seed >= 2**31:
         raise ConfigError(f"--seed is {seed}, but must be below {2**31}")
-    if bool(run) == bool(method):
-        both = f"--run is {run!r} and --method {method!r}"
-        raise ConfigError(f"{both if run else 'no --run and no --method'}: give one of the two")
-    record = runs.read(Path(run)) if run else None
-    name = record["train"]["method"] if record else method
-    typed = _method_options(name, options, record)
+    chosen = _choose(translate, run, method, weights, options)
     import torch
 
-    from gan_style import checkpoint, translation
+    from gan_style import translation
     from gan_style.images import SUFFIXES
-    from gan_style.method import OptimisedMethod, TrainedMethod
+    from gan_style.method import OptimisedMethod
 
-    module = methods.load(name)
-    if record:
-        _refuse_trained_in(module.Method, options, run)
-    elif weights != "raw":
-        raise ConfigError(f"--weights is {weights!r}, but only a run has averaged weights")
+    name, module, method_config, record = chosen.name, chosen.module, chosen.config, chosen.record
     if save_every and not issubclass(module.Method, OptimisedMethod):
         raise ConfigError(f"--save_every is {save_every}, but {name} has no iterations to show")
-    method_config = build(module.Config, typed)
     takes_style = module.PAPER.style == "image"
     if takes_style:
         if not style:
@@ -119,11 +111,7 @@ def translate(
         _refuse_existing(folder, [job.name for job in jobs], overwrite)
     place = _device(device)
     torch.manual_seed(seed)
-    built = module.Method(method_config)
-    if record:
-        checkpoint.load_networks(built, Path(run), ema=weights == "ema")
-    elif isinstance(built, TrainedMethod):
-        _load_published(name, built)
+    built = _build(chosen)
     how = translation.How(
         device=place,
         background=record["data"].get("background", "white") if record else "white",
@@ -153,14 +141,60 @@ def translate(
         raise DataError(f"{len(bad)} of {len(jobs)} images were left out: {listed}")
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """A method as --run or --method name it, with all its options, not built yet."""
+
+    name: str
+    module: ModuleType
+    config: Any
+    run: str
+    record: dict[str, Any] | None  # of the run
+    weights: str
+
+
+def _choose(
+    function: Callable[..., None], run: str, method: str, weights: str, options: dict[str, str]
+) -> Chosen:
+    """The method that the options of a command (`function`) name."""
+    if bool(run) == bool(method):
+        both = f"--run is {run!r} and --method {method!r}"
+        raise ConfigError(f"{both if run else 'no --run and no --method'}: give one of the two")
+    record = runs.read(Path(run)) if run else None
+    name = record["train"]["method"] if record else method
+    typed = _method_options(function, name, options, record)
+    module = methods.load(name)
+    if record:
+        _refuse_trained_in(module.Method, options, run)
+    elif weights != "raw":
+        raise ConfigError(f"--weights is {weights!r}, but only a run has averaged weights")
+    return Chosen(name, module, build(module.Config, typed), run, record, weights)
+
+
+def _build(chosen: Chosen) -> Any:
+    """The method with its weights, on the CPU."""
+    from gan_style import checkpoint
+    from gan_style.method import TrainedMethod
+
+    built = chosen.module.Method(chosen.config)
+    if chosen.record:
+        checkpoint.load_networks(built, Path(chosen.run), ema=chosen.weights == "ema")
+    elif isinstance(built, TrainedMethod):
+        _load_published(chosen.name, built)
+    return built
+
+
 def _method_options(
-    name: str, options: dict[str, str], record: dict[str, Any] | None
+    function: Callable[..., None],
+    name: str,
+    options: dict[str, str],
+    record: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """The method's options as typed, over those of the run or of a preset."""
     names = [field.name for field in describe(methods.source(name))]
     for key in options:
         if key not in [*names, "preset"]:
-            known = {*names, *inspect.signature(translate).parameters} - {"options"}
+            known = {*names, *inspect.signature(function).parameters} - {"options"}
             raise ConfigError(f"unknown option --{key}: {did_you_mean(key, known, '--')}")
     if record and (unknown := set(record["method"]) - set(names)):
         raise ConfigError(
@@ -268,6 +302,223 @@ def grid(
     print(f"{len(chosen)} contents and their translations drawn: {out}")
 
 
+def evaluate(
+    translated: str,
+    content: str,
+    style: str = "",
+    collection: str = "",
+    pairs: str = "",
+    truth: str = "",
+    reconstructed: str = "",
+    metrics: str = "",
+    size: int = 256,
+    seed: int = 0,
+    batch_size: int | None = None,
+    workers: int = 2,
+    device: str = "",
+    features: str = "",
+    out: str = "",
+    overwrite: bool = False,
+) -> None:
+    """Measure a folder of translations, by whichever program they were made.
+
+    Reads images and writes metrics.json: every metric's number, its uncertainty, and what it was
+    computed by. Translations are called as their contents, or <style>/<content>, as translate
+    writes them. What can't be computed, for want of weights or images, says why.
+    Example: python -m gan_style evaluate --content data/monet2photo/testB
+             --translated results/monet2photo/cyclegan/0001/translated/b2a
+             --style data/monet2photo/testA
+
+    Args:
+        translated: folder of the translations.
+        content: folder of the images that they were made from.
+        style: the style image of all of them; or a folder, of the target collection or of the
+            styles that --pairs or the names of the translations name.
+        collection: folder of the target collection; --style where that is a folder.
+        pairs: CSV file with the columns content and style, paths in the two folders: evaluates
+            these and no others.
+        truth: folder of true translations, called as the contents.
+        reconstructed: folder of translations of the translations, back to the contents' side.
+        metrics: some of those that python -m gan_style metrics lists, joined by commas; or all.
+        size: side in pixels of the squares that all images are scaled to.
+        seed: of the bootstrap and of KID's subsets.
+        batch_size: images at once; 1 on a CPU and 16 on an accelerator when not given.
+        workers: threads that read images.
+        device: cpu, cuda, cuda:1, mps; cuda where there is one when not given.
+        features: folder where the collection's features are kept for the next time.
+        out: file to write; <translated>/metrics.json when not given.
+        overwrite: replace the file.
+    """
+    at_least(1, batch_size=batch_size, workers=workers)
+    at_least(0, seed=seed)
+    at_least(32, size=size)
+    from gan_style import evaluation
+    from gan_style.files import write_json
+    from gan_style.images import list_images
+
+    path = Path(out) if out else Path(translated) / "metrics.json"
+    if path.exists() and not overwrite:
+        raise DataError(f"{path} is there already: give another --out, or --overwrite")
+    columns = evaluation.choose([name for name in metrics.split(",") if name])
+    samples = evaluation.match(
+        Path(translated), Path(content), _path(style), _path(pairs), _path(truth),
+        _path(reconstructed),
+    )  # fmt: skip
+    target = _path(collection) or (Path(style) if Path(style).is_dir() and style else None)
+    place = _device(device)
+    how = evaluation.How(
+        device=place,
+        size=size,
+        seed=seed,
+        batch_size=batch_size or (1 if place.type == "cpu" else 16),
+        workers=workers,
+    )
+    real = list_images(target) if target else []
+    if target and not real:
+        raise DataError(f"--collection {target}: no images in this folder")
+    values = evaluation.evaluate(samples, real, columns, how, _path(features))
+    record = {
+        "made_by": evaluation.made_by(place),
+        "protocol": evaluation.protocol(how, samples, real),
+        "metrics": {key: evaluation.describe(column) for key, column in columns.items()},
+        "names": [sample.name for sample in samples],
+        "values": values,
+    }
+    write_json(path, record)
+    print("\n".join(evaluation.lines(columns, values)))
+    print(f"{len(samples)} images, numbers in {path}")
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+def cost(
+    run: str = "",
+    method: str = "",
+    weights: Literal["raw", "ema"] = "raw",
+    sizes: str = "256,512,1024",
+    limit: float = 60.0,
+    runs: int | None = None,
+    device: str = "",
+    out: str = "",
+    overwrite: bool = False,
+    **options: str,
+) -> None:
+    """Time a method, and see how much memory it takes.
+
+    One image at a time, after some to warm up, of each size: median and 95th percentile of seconds,
+    from the image in memory to the image in memory, encoding the style included. Optimisations are
+    timed by their iterations where one image would take longer than the limit.
+    Example: python -m gan_style cost --method adain --sizes 256,512
+
+    The method's own options can be set too, as in translate.
+
+    Args:
+        run: run folder.
+        method: instead of a run.
+        weights: raw as trained, or ema, their running average.
+        sizes: sides of square images in pixels, joined by commas.
+        limit: seconds a size, after which no run is begun.
+        runs: that count, after some that don't; 10 on a CPU and 50 on a GPU when not given.
+        device: cpu, cuda, cuda:1, mps; cuda where there is one when not given.
+        out: JSON file to write; none when not given.
+        overwrite: replace the file.
+        options: any option of the method.
+    """
+    at_least(1, runs=runs)
+    at_least(0, limit=limit)
+    sides = [text.strip() for text in sizes.split(",")]
+    if not all(side.isdecimal() and int(side) for side in sides):
+        raise ConfigError(f"--sizes is {sizes!r}, but must be pixels joined by commas")
+    if out and Path(out).exists() and not overwrite:
+        raise DataError(f"{out} is there already: give another --out, or --overwrite")
+    chosen = _choose(cost, run, method, weights, options)
+    from gan_style import cost as costs
+    from gan_style.files import write_json
+    from gan_style.weights import known, used
+
+    place = _device(device)
+    built = _build(chosen).to(place).eval().requires_grad_(False)
+    measured = costs.measure(
+        built,
+        takes_style=chosen.module.PAPER.style == "image",
+        device=place,
+        sizes=[int(side) for side in sides],
+        limit=limit,
+        runs=runs,
+    )
+    measured["licences"] = sorted({known()[name].licence for name in used()})
+    if out:
+        write_json(Path(out), measured)
+    print(f"{measured['parameters']:,} parameters, {measured['bytes'] / 1e6:.1f} MB; {place}")
+    for side, row in measured["sizes"].items():
+        print(f"{side:>6} pixels: {row.get('missing') or _timing(row)}")
+
+
+def _timing(row: dict[str, Any]) -> str:
+    about = "about " if row["estimated"] else ""
+    runs = f"{row['runs']} run{'s' * (row['runs'] != 1)}"
+    return (
+        f"{about}{row['median']:.3g} s (95th percentile {row['p95']:.3g} s, {runs}), "
+        f"{row['peak_bytes'] / 1e9:.2f} GB at most"
+    )
+
+
+def compare(config: str, redo: str = "", **options: str) -> None:
+    """Compare methods on the same pairs of images, and write a report.
+
+    Reads a file of what to compare (experiments/compare_monet2photo.toml), draws pairs of a content
+    and a style image, trains what is to be trained, translates, times and measures; writes
+    results/<name>/report/index.html. What was done before by the same inputs isn't done again. A
+    method that fails is a row that says why.
+    Example: python -m gan_style compare --config experiments/compare_oldmaster2modern.toml
+
+    Args:
+        config: TOML file: options of the comparison, and a table [methods.<label>] for each method.
+        redo: labels of methods to do anew all the same, joined by commas.
+        options: any option of the comparison, over the file's: --pairs 8.
+    """
+    from gan_style import comparison, report
+
+    what, entries = comparison.read(Path(config), options)
+    typed = ["python", "-m", "gan_style", "compare", f"--config={config}"]
+    typed += [f"--{key}={value}" for key, value in options.items()]
+    folder = comparison.compare(
+        what, entries, shlex.join(typed), [label for label in redo.split(",") if label], print
+    )
+    print(f"report: {report.write(folder, what.rows)}")
+
+
+def write_report(folder: str, rows: int = 12) -> None:
+    """Write a comparison's report again, with the votes that came in meanwhile.
+
+    Reads metrics.json, the images it names, and votes/*.csv.
+    Example: python -m gan_style report --folder results/monet2photo/report
+
+    Args:
+        folder: of the report.
+        rows: contents in its pictures.
+    """
+    at_least(1, rows=rows)
+    from gan_style import report
+
+    print(f"report: {report.write(Path(folder), rows)}")
+
+
+def list_metrics() -> None:
+    """List the metrics: what each is compared with, which way is better, and its source.
+
+    Example: python -m gan_style metrics
+    """
+    from gan_style import metrics
+
+    for key, column in metrics.columns().items():
+        info = column.info
+        print(f"{key:26}{info.better:7} against {column.against:15}{column.title}")
+        print(f"{'':26}{info.source}")
+
+
 def list_methods(name: str = "", /) -> None:
     """List the methods, or print the options of one.
 
@@ -324,13 +575,18 @@ def list_weights(action: str = "", name: str = "", /) -> None:
 COMMANDS: dict[str, Callable[..., None]] = {
     "translate": translate,
     "grid": grid,
+    "evaluate": evaluate,
+    "cost": cost,
+    "compare": compare,
+    "report": write_report,
     "methods": list_methods,
+    "metrics": list_metrics,
     "weights": list_weights,
 }
 
 
 def _output_names(content: Path) -> dict[Path, Path]:
-    from gan_style.translation import output_names
+    from gan_style.pairs import output_names
 
     return output_names(content)
 
@@ -385,7 +641,9 @@ def main() -> int | None:
     if "help" in options:
         print(getdoc(function))
         return None
-    return command.call(function, words, command.with_file(options))
+    known = inspect.signature(function).parameters
+    own_file = "config" in known  # one that the command reads itself
+    return command.call(function, words, options if own_file else command.with_file(options))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,684 @@
+"""Several methods on the same pairs: trained where asked for, translated, timed, evaluated.
+
+Every stage is a command of a process of its own, or a function here; it reads and writes files and
+is done again only when what it reads has changed. A method that fails is a row with its reason.
+
+    results/<name>/compare/pairs.csv, content/, style/   what all methods get, as PNGs
+    results/<name>/compare/<label>/run/                  what was trained for the comparison
+    results/<name>/compare/<label>/translated/ ...       what the stages of a method made
+    results/<name>/compare/<label>/stages.json           by which inputs each of them was made
+    results/<name>/report/metrics.json                   all of it, for the report
+"""
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import gan_style
+from gan_style import command, config, evaluation, methods, metrics, runs
+from gan_style.config import at_least, did_you_mean
+from gan_style.errors import ConfigError, DataError, Interrupted, UserError
+from gan_style.files import atomic_folder, write_json
+from gan_style.images import list_images, load_image, resize, save_png, to_array
+from gan_style.method import Paper
+from gan_style.pairs import draw_pairs, output_names, read_pairs, write_pairs
+from gan_style.signals import postponed
+
+TRAIN = Path(gan_style.__file__).parents[1] / "train.py"
+GAN_STYLE = (sys.executable, "-m", "gan_style")
+POINTLESS = "not computed (of these images it says nothing)"
+TAIL = 4000  # characters of a failed command's output that its reason is looked for in
+UNCHANGED, STYLES = "unchanged", "style images"  # labels of the reference rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What is compared on what: the keys of an experiments/compare_*.toml outside of [methods]."""
+
+    title: str = ""  # of the report; made of the domain when not given
+    name: str = ""  # folder in results; the domain's when not given
+    domain: str = ""  # a folder's name in --data_root, or a folder ...
+    direction: str = "a2b"  # ... of which this way is compared: tests of one side to the other
+    data_root: str = "data"  # where domains are
+    content: str = ""  # folder of contents; the domain's test images when not given
+    style: str = ""  # folder of style images; the domain's training images when not given
+    collection: str = ""  # folder of the target collection; its test images when not given
+    pairs: int = 50  # contents, each with a style, drawn once
+    seed: int = 0  # of the pairs, of noise in methods, and of the bootstrap
+    side: int = 256  # longer side in pixels that contents and styles are scaled down to
+    size: int = 256  # side in pixels of the squares that metrics see
+    metrics: str = ""  # some of `python -m gan_style metrics`, joined by commas; or all
+    cost_sizes: str = "256,512,1024"  # sides in pixels that methods are timed at; empty: none
+    cost_limit: float = 60.0  # seconds for each of them
+    rows: int = 12  # contents in the report's pictures
+    device: str = ""  # cpu, cuda; cuda where there is one when not given
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself, in the user's spelling."""
+        at_least(1, pairs=self.pairs, side=self.side, rows=self.rows)
+        at_least(32, size=self.size)
+        at_least(0, seed=self.seed, cost_limit=self.cost_limit)
+        if self.direction not in ("a2b", "b2a"):
+            raise ConfigError(f"--direction is {self.direction!r}: known: a2b, b2a")
+        if not self.domain and not (self.content and self.style):
+            raise ConfigError("no --domain: give one, or --content and --style")
+        if not all(side.isdecimal() and int(side) for side in self.sides):
+            raise ConfigError(
+                f"--cost_sizes is {self.cost_sizes!r}, but must be pixels joined by commas"
+            )
+
+    @property
+    def sides(self) -> list[str]:
+        """The sides that methods are timed at, as they were typed."""
+        return [side for side in self.cost_sizes.split(",") if side]
+
+    @property
+    def results(self) -> Path:
+        """Where everything of this comparison is written."""
+        return Path("results") / (self.name or Path(self.domain).name or "comparison")
+
+    def folders(self) -> tuple[Path, Path, Path]:
+        """Contents, style images, and the target collection."""
+        root = Path(self.domain) if "/" in self.domain else Path(self.data_root) / self.domain
+        source, target = self.direction.upper().split("2")
+        content = Path(self.content or root / f"test{source}")
+        style = Path(self.style or root / f"train{target}")
+        # Styles are seen by methods, and the collection that they are measured by shouldn't be.
+        collection = self.collection or (self.style or root / f"test{target}")
+        for folder in (content, style, Path(collection)):
+            if not folder.is_dir():
+                known = f"; get it by: python -m data_tools.download {self.domain}" * bool(
+                    self.domain
+                )
+                raise DataError(f"no folder {folder}{known}")
+        return content, style, Path(collection)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One method of a comparison: a table [methods.<label>].
+
+    Args:
+        label: its heading.
+        method: one that needs no training of yours; or
+        run: a trained run's folder; or
+        train: options of train.py, for a run that is trained here unless it is there; or
+        translated: a folder of PNGs that another program made of content/.
+        options: of translate, for all but the last.
+    """
+
+    label: str
+    method: str = ""
+    run: str = ""
+    train: Mapping[str, Any] = field(default_factory=dict)
+    translated: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read(path: Path, typed: Mapping[str, str]) -> tuple[Comparison, list[Entry]]:
+    """A comparison's file, with the options `typed` over its own.
+
+    Raises:
+        ConfigError: a file that can't be read, or says what nobody knows.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"--config {path}: no such file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"--config {path}: {error}") from error
+    tables = content.pop("methods", {})
+    known = [each.name for each in fields(Comparison)]
+    for key in {**content, **typed}:
+        if key not in known:
+            raise ConfigError(f"unknown option --{key}: {did_you_mean(key, known, '--')}")
+    if not isinstance(tables, dict) or not tables:
+        raise ConfigError(f"--config {path}: no table [methods.<label>], nothing to compare")
+    comparison: Comparison = config.build(Comparison, {**content, **typed})
+    return comparison, [_entry(path, label, table) for label, table in tables.items()]
+
+
+def _entry(path: Path, label: str, table: Any) -> Entry:
+    if not isinstance(table, dict):
+        raise ConfigError(f"--config {path}: methods.{label} is {table!r}, no table")
+    if label in (UNCHANGED, STYLES) or Path(label).name != label or label.startswith("."):
+        raise ConfigError(f"--config {path}: a method can't be called {label!r}")
+    ours = {key: table[key] for key in ("method", "run", "train", "translated") if key in table}
+    if len(ours) != 1:
+        raise ConfigError(
+            f"--config {path}: methods.{label} has {' and '.join(ours) or 'none'} of method, run, "
+            "train and translated: it needs one"
+        )
+    for key, value in ours.items():
+        if not isinstance(value, dict if key == "train" else str) or not value:
+            raise ConfigError(f"--config {path}: methods.{label}.{key} is {value!r}")
+    options = {key: value for key, value in table.items() if key not in ours}
+    return Entry(label=label, **ours, options=options)
+
+
+Row = dict[str, Any]  # of a method in metrics.json
+
+
+class Failed(Exception):
+    """A stage that came to nothing; the message is the reason, in one line."""
+
+
+def compare(
+    comparison: Comparison,
+    entries: Sequence[Entry],
+    typed: str,
+    redo: Sequence[str],
+    say: Callable[[str], None],
+) -> Path:
+    """Do whatever isn't done yet, and write <results>/report/metrics.json; returns its folder.
+
+    Args:
+        comparison: the images and how they are measured.
+        entries: the methods, in the order of the report.
+        typed: the command that the user typed, for the report.
+        redo: labels of methods to do anew, but for their training.
+        say: told what is done, a line each time.
+
+    Raises:
+        DataError: folders without images, or that aren't there.
+        Interrupted: by a signal; the same command goes on from there.
+    """
+    content, style, collection = comparison.folders()
+    real = list_images(collection)
+    if not real:
+        raise DataError(f"{collection}: no images in this folder")
+    work, report = comparison.results / "compare", comparison.results / "report"
+    columns = evaluation.choose([name for name in comparison.metrics.split(",") if name])
+    pairs = make_pairs(work, content, style, comparison, say)
+    say(f"{len(pairs.rows)} contents of {content}, each with a style of {style}")
+    for label in redo:
+        if label not in [entry.label for entry in entries]:
+            known = did_you_mean(label, [entry.label for entry in entries])
+            raise ConfigError(f"--redo has {label!r}: {known}")
+        Stages(work / label, say).forget()
+    device = torch.device(comparison.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    how = evaluation.How(
+        device=device,
+        size=comparison.size,
+        seed=comparison.seed,
+        batch_size=1 if device.type == "cpu" else 16,
+    )
+    bench = Bench(comparison, pairs, real, columns, how, work, say)
+    rows: dict[str, Row] = {
+        UNCHANGED: bench.reference(
+            UNCHANGED,
+            pairs.contents,
+            {"collection", "content", "style"},
+            "the contents themselves: how far there is to go",
+        ),
+        STYLES: bench.reference(
+            STYLES,
+            pairs.styles,
+            {"collection"},
+            "the pairs' style images, real ones of the target: as close as one can come",
+        ),
+    }
+    for number, entry in enumerate(entries, start=1):
+        say(f"{number}/{len(entries)} {entry.label}")
+        rows[entry.label] = bench.row(entry)
+    write_json(
+        report / "metrics.json",
+        {
+            "title": comparison.title or f"{Path(comparison.domain).name} {comparison.direction}",
+            "made_by": evaluation.made_by(device),
+            "command": typed,
+            "protocol": {
+                "size": how.size,
+                "resize": evaluation.resizing(how),
+                "seed": how.seed,
+                "side": comparison.side,
+                "content": str(content),
+                "style": str(style),
+                "collection": str(collection),
+                "collection_images": len(real),
+            },
+            "pairs": [
+                {
+                    "name": row["content"],
+                    "content": _relative(pairs.content / row["content"], report),
+                    "style": _relative(pairs.style / row["style"], report),
+                }
+                for row in pairs.rows
+            ],
+            "metrics": {key: evaluation.describe(column) for key, column in columns.items()},
+            "methods": rows,
+        },
+    )
+    return report
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The images that every method gets, scaled once, in a folder of their own."""
+
+    folder: Path
+    rows: list[dict[str, str]]
+
+    @property
+    def file(self) -> Path:
+        """The pairs, by their names in the two folders."""
+        return self.folder / "pairs.csv"
+
+    @property
+    def content(self) -> Path:
+        """Folder of the contents."""
+        return self.folder / "content"
+
+    @property
+    def style(self) -> Path:
+        """Folder of the style images."""
+        return self.folder / "style"
+
+    @property
+    def contents(self) -> list[Path]:
+        """The content of each pair."""
+        return [self.content / row["content"] for row in self.rows]
+
+    @property
+    def styles(self) -> list[Path]:
+        """The style image of each pair."""
+        return [self.style / row["style"] for row in self.rows]
+
+
+def make_pairs(
+    work: Path, content: Path, style: Path, how: Comparison, say: Callable[[str], None]
+) -> Pairs:
+    """Draw pairs, unless those that are there were drawn from the same images."""
+    roots = {"content": content, "style": style}
+    names = {side: output_names(root, side) for side, root in roots.items()}
+    drawn = draw_pairs(content, style, how.pairs, how.seed)
+    files = {
+        side: list(dict.fromkeys(root / row[side] for row in drawn)) for side, root in roots.items()
+    }
+    folder = work / "pairs"
+
+    def make(resume: bool) -> None:
+        del resume
+        shutil.rmtree(folder, ignore_errors=True)
+        with atomic_folder(folder) as partial:
+            for side, paths in files.items():
+                for path in paths:
+                    _copy(path, partial / side / names[side][path], how.side)
+            rows = [
+                {side: names[side][roots[side] / row[side]].as_posix() for side in roots}
+                for row in drawn
+            ]
+            write_pairs(partial / "pairs.csv", rows)
+
+    key = fingerprint([how.side, drawn], [path for paths in files.values() for path in paths])
+    Stages(work, say).do("pairs", key, make)
+    return Pairs(folder, read_pairs(folder / "pairs.csv"))
+
+
+def _copy(source: Path, target: Path, side: int) -> None:
+    array = to_array(load_image(source))
+    scale = min(1.0, side / max(array.shape[:2]))
+    height, width = (max(1, round(length * scale)) for length in array.shape[:2])
+    save_png(resize(array, (height, width)), target)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What makes the rows of a report."""
+
+    comparison: Comparison
+    pairs: Pairs
+    real: Sequence[Path]  # the target collection
+    columns: Mapping[str, metrics.Column]
+    how: evaluation.How
+    work: Path
+    say: Callable[[str], None]
+
+    def row(self, entry: Entry) -> dict[str, Any]:
+        """Everything that is known of a method, or why there is nothing to know."""
+        row = _empty_row()
+        try:
+            samples = self._outside(entry, row) if entry.translated else self._ours(entry, row)
+            row["values"] = self._evaluate(entry.label, samples, self.columns)
+            row["images"] = [_relative(each.translated, self._report) for each in samples]
+        except Interrupted:
+            raise
+        except (Failed, UserError, OSError) as error:
+            row["error"] = " ".join(str(error).split())
+            self.say(f"  failed: {row['error']}")
+        return row
+
+    def reference(self, label: str, images: Sequence[Path], against: set[str], note: str) -> Row:
+        """The row of images that no method made, with those numbers that mean something."""
+        pairs = zip(images, self.pairs.contents, self.pairs.styles, strict=True)
+        samples = [
+            evaluation.Sample(name=image.name, translated=image, content=content, style=style)
+            for image, content, style in pairs
+        ]
+        columns = {key: each for key, each in self.columns.items() if each.against in against}
+        row = _empty_row() | {"reference": True, "notes": [note]}
+        found = self._evaluate(label, samples, columns)
+        row["values"] = {key: found.get(key, {"missing": POINTLESS}) for key in self.columns}
+        row["images"] = [_relative(path, self._report) for path in images]
+        return row
+
+    @property
+    def _report(self) -> Path:
+        return self.comparison.results / "report"
+
+    def _outside(self, entry: Entry, row: Row) -> list[evaluation.Sample]:
+        row["notes"].append(f"made by another program, found in {entry.translated}")
+        return evaluation.match(
+            Path(entry.translated), self.pairs.content, self.pairs.style, self.pairs.file
+        )
+
+    def _ours(self, entry: Entry, row: Row) -> list[evaluation.Sample]:
+        """Train, translate, there and back, and time a method of this package."""
+        folder = self.work / entry.label
+        stages = Stages(folder, self.say)
+        source = [f"--method={entry.method}"]
+        run, record, name = None, None, entry.method
+        if entry.run or entry.train:
+            run = Path(entry.run) if entry.run else self._train(entry, stages, row)
+            record = runs.read(run)
+            source, name = [f"--run={run}"], record["train"]["method"]
+        paper = methods.load(name).PAPER
+        row["paper"] = asdict(paper)
+        own = record["method"].get("style") if record and paper.style == "fixed" else None
+        row["notes"] += _notes(paper, own)
+        known = [each.name for each in config.describe(methods.source(name))]
+        both_ways = "direction" in known
+        options = {"direction": self.comparison.direction} if both_ways else {}
+        options |= entry.options
+        row["settings"] = _settings(name, record, entry.options)
+        row["weights"] = _which(run, options.get("weights", "raw"))
+
+        files = sorted(run.glob("*.safetensors")) if run else []
+        made = folder / "translated"
+        typed = [*source, *_flags(options)]
+        styled = [f"--style={self.pairs.style}", f"--pairs={self.pairs.file}"]
+        self._translate(
+            stages, "translate", made, self.pairs.content,
+            [*typed, *(styled if paper.style == "image" else [])], files, row,
+        )  # fmt: skip
+        back = None
+        if both_ways:
+            back = folder / "reconstructed"
+            way = {"a2b": "b2a", "b2a": "a2b"}[str(options["direction"])]
+            again = [*source, *_flags(options | {"direction": way})]
+            self._translate(stages, "translate back", back, made, again, files, row)
+        its = {key: options[key] for key in options if key in (*known, "preset", "weights")}
+        row["cost"] = self._cost(stages, folder, [*source, *_flags(its)], files, run)
+        row["licences"] = row["cost"].pop("licences", [])
+        style = Path(own) if own and Path(own).is_file() else self.pairs.style
+        return evaluation.match(
+            made, self.pairs.content, style, self.pairs.file, reconstructed=back
+        )
+
+    def _train(self, entry: Entry, stages: "Stages", row: Row) -> Path:
+        """The folder of a run with an entry's options, trained unless it is there."""
+        options = {"data_root": self.comparison.data_root}
+        if self.comparison.domain:
+            options["domain"] = self.comparison.domain
+        options |= entry.train
+        precision = options.pop("mixed_precision", "no")
+        key = fingerprint([command.with_file(options), precision], [])
+        run = stages.folder / f"run-{key[:8]}"  # a run of other options stays
+        typed = [sys.executable, str(TRAIN), f"--run_dir={run}", *_flags(options)]
+        setting = {"ACCELERATE_MIXED_PRECISION": str(precision)}
+        row["commands"].append(_shown(typed, setting if precision != "no" else {}))
+
+        def train(resume: bool) -> None:
+            del resume  # a run knows by itself
+            going_on = ["--resume=auto"] if (run / "config.json").exists() else []
+            call([*typed, *going_on], setting)
+
+        stages.do("train", key, train)
+        return run
+
+    def _translate(
+        self,
+        stages: "Stages",
+        stage: str,
+        out: Path,
+        content: Path,
+        options: Sequence[str],
+        weights_files: Sequence[Path],
+        row: Row,
+    ) -> None:
+        typed = [*GAN_STYLE, "translate", *options, f"--content={content}", f"--out={out}"]
+        typed += ["--side=0", f"--seed={self.comparison.seed}", *self._device]
+        row["commands"].append(_shown(typed, {}))
+
+        def translate(resume: bool) -> None:
+            if not resume:
+                shutil.rmtree(out, ignore_errors=True)
+            call([*typed, *(["--resume"] if resume and out.exists() else [])], {})
+
+        images = [*list_images(content), *(self.pairs.styles if "--pairs" in str(typed) else [])]
+        stages.do(stage, fingerprint([typed], [*weights_files, *images]), translate)
+
+    @property
+    def _device(self) -> list[str]:
+        return [f"--device={self.comparison.device}"] if self.comparison.device else []
+
+    def _cost(
+        self,
+        stages: "Stages",
+        folder: Path,
+        options: Sequence[str],
+        weights_files: Sequence[Path],
+        run: Path | None,
+    ) -> dict[str, Any]:
+        """Seconds and memory of a method; none is known of one that can't be timed."""
+        out = folder / "cost.json"
+        cost: dict[str, Any] = {}
+        if self.comparison.sides:
+            typed = [*GAN_STYLE, "cost", *options, f"--sizes={self.comparison.cost_sizes}"]
+            typed += [f"--limit={self.comparison.cost_limit}", f"--out={out}", *self._device]
+            key = fingerprint([typed, evaluation.machine(self.how.device)], weights_files)
+            stages.do("cost", key, lambda _: call([*typed, "--overwrite"], {}))
+            cost = json.loads(out.read_text(encoding="utf-8"))
+        progress = run / "progress.json" if run else None
+        if progress and progress.exists():
+            made = json.loads(progress.read_text(encoding="utf-8"))
+            cost["training"] = {name: made[name] for name in ("seconds", "images", "device")}
+        return cost
+
+    def _evaluate(
+        self,
+        label: str,
+        samples: Sequence[evaluation.Sample],
+        columns: Mapping[str, metrics.Column],
+    ) -> dict[str, Any]:
+        folder = self.work / label
+        out = folder / "metrics.json"
+        images = [
+            path
+            for each in samples
+            for path in (each.translated, each.content, each.style, each.reconstruction)
+            if path
+        ]
+        how = [self.how.size, self.how.seed, sorted(columns)]
+        key = fingerprint(how, [*images, *self.real])
+
+        def evaluate(resume: bool) -> bool:
+            del resume
+            cache = self.work / "features"
+            found = evaluation.evaluate(samples, self.real, columns, self.how, cache)
+            write_json(out, found)
+            return not any(evaluation.WITHOUT in each.get("missing", "") for each in found.values())
+
+        Stages(folder, self.say).do("evaluate", key, evaluate)
+        found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+        return found
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Which stages of a method are done, and by which inputs."""
+
+    folder: Path
+    say: Callable[[str], None]
+
+    def do(self, stage: str, inputs: str, make: Callable[[bool], bool | None]) -> None:
+        """Call `make` unless it was done by the same inputs.
+
+        It gets True where it is to go on from where it stopped, and returns False where the next
+        try might make more of it, such as when weights couldn't be had.
+        """
+        path = self.folder / "stages.json"
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        before = known.get(stage)
+        if before == {"inputs": inputs, "done": True}:
+            self.say(f"  {stage}: as before")
+            return
+        self.say(f"  {stage}")
+        write_json(path, {**known, stage: {"inputs": inputs, "done": False}})
+        done = make(before == {"inputs": inputs, "done": False}) is not False
+        write_json(path, {**known, stage: {"inputs": inputs, "done": done}})
+
+    def forget(self) -> None:
+        """Have everything done anew but the training."""
+        path = self.folder / "stages.json"
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        write_json(path, {stage: known[stage] for stage in known if stage == "train"})
+
+
+def call(typed: Sequence[str], setting: Mapping[str, str]) -> None:
+    """Run a command with its progress on our stderr.
+
+    A signal to us is handed on once, and waited for: trainings save before they stop.
+
+    Raises:
+        Failed: it ended with another code than 0; with the last line that it said.
+        Interrupted: it was stopped by a signal to us.
+    """
+    received: list[int] = []
+    with subprocess.Popen(
+        typed,
+        env=os.environ | dict(setting),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # else Ctrl-C would reach it twice, from the terminal and from us
+    ) as child:
+
+        def hand_on(number: int) -> None:
+            received.append(number)
+            child.send_signal(number)
+
+        tail = b""
+        with postponed(hand_on):
+            assert child.stderr
+            while chunk := os.read(child.stderr.fileno(), 4096):
+                sys.stderr.buffer.write(chunk)
+                sys.stderr.flush()
+                tail = (tail + chunk)[-TAIL:]
+            code = child.wait()
+    if received:
+        raise Interrupted(f"stopped by signal {received[0]}; the same command goes on from there")
+    if code:
+        raise Failed(_reason(tail.decode(errors="replace"), code))
+
+
+def _reason(tail: str, code: int) -> str:
+    """The last line of a command's output, without its program's name; or what its code says."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"ended by {name}" + ", perhaps for want of memory" * (name == "SIGKILL")
+    said = [line for line in tail.replace("\r", "\n").splitlines() if line.strip()]
+    last = said[-1].strip() if said else f"ended with code {code}"
+    return last.removeprefix("gan_style: ").removeprefix("train.py: ")
+
+
+def fingerprint(values: Sequence[Any], paths: Sequence[Path]) -> str:
+    """A name of everything that a result hangs on: values, and the content of files."""
+    parts = [gan_style.__version__, json.dumps(values, sort_keys=True, default=str)]
+    parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _empty_row() -> Row:
+    return {
+        "reference": False,
+        "paper": None,
+        "settings": {},
+        "weights": "",
+        "licences": [],
+        "commands": [],
+        "notes": [],
+        "error": None,
+        "images": [],
+        "values": {},
+        "cost": {},
+    }
+
+
+def _notes(paper: Paper, own_style: str | None) -> list[str]:
+    """What a reader has to know of the way that a kind of method is compared."""
+    if paper.style == "collection":
+        return ["learned the whole collection; it doesn't see the style image of a pair"]
+    if own_style and Path(own_style).is_file():
+        return [f"knows one style, {own_style}, and is scored against that, not the pair's"]
+    if paper.style == "fixed":
+        return [f"knows one style, {own_style}, which isn't there: scored against the pair's"]
+    return []
+
+
+def _settings(name: str, record: Mapping[str, Any] | None, typed: Mapping[str, Any]) -> Row:
+    """A method's options, as far as they can be set."""
+    if record:
+        trained = {key: record["train"][key] for key in config.BUDGETS if record["train"].get(key)}
+        data = {key: record["data"][key] for key in ("domain", "size")}
+        precision = {"mixed_precision": record["launch"].get("mixed_precision", "no")}
+        return {**record["method"], **data, **trained, **precision, **typed}
+    preset = command.preset_name({"method": name, **typed})
+    options = {key: value for key, value in typed.items() if key != "preset"}
+    known = config.describe(methods.source(name))
+    defaults = {each.name: each.default.strip("'") for each in known}
+    chosen = command.with_preset({"method": name, **options}, preset)
+    del chosen["method"]
+    return {**({"preset": preset} if preset else {}), **defaults, **chosen}
+
+
+def _which(run: Path | None, kind: str) -> str:
+    """Which weights a number belongs to."""
+    if run is None:
+        return ""
+    said = {
+        "raw": "as trained",
+        "ema": "running average",
+        "best": "best by KID of test images while training, so that its KID here is optimistic",
+    }.get(kind, kind)
+    progress = run / "progress.json"
+    if not progress.exists():
+        return said
+    images = json.loads(progress.read_text(encoding="utf-8"))["images"]
+    return f"{said}, of a run of {images:,} images"
+
+
+def _flags(options: Mapping[str, Any]) -> list[str]:
+    return [f"--{key}={value}" for key, value in options.items()]
+
+
+def _shown(typed: Sequence[str], setting: Mapping[str, str]) -> str:
+    """A command as a user would type it."""
+    words = ["python" if word == sys.executable else word for word in typed]
+    words = ["train.py" if word == str(TRAIN) else word for word in words]
+    return " ".join([*(f"{key}={value}" for key, value in setting.items()), shlex.join(words)])
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path, folder)).as_posix()

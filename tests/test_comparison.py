@@ -1,0 +1,396 @@
+"""A comparison's stages: what is done again and what isn't, and what becomes of what fails."""
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gan_style import comparison, evaluation
+from gan_style.errors import ConfigError, DataError, Interrupted
+
+CHEAP = "ssim,psnr,colour_histogram,sliced_wasserstein,cycle_l1"  # need no weights
+
+HEAD = f"""
+domain = "toy"
+data_root = "."
+pairs = 2
+side = 32
+size = 32
+metrics = "{CHEAP}"
+cost_sizes = ""
+"""
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Instead of other processes: copies of the contents; every command is remembered."""
+    seen: list[list[str]] = []
+
+    def call(typed, setting):
+        words = [word for word in typed if word != sys.executable]
+        options = dict(word[2:].split("=", 1) for word in words if "=" in word)
+        seen.append(words)
+        if "broken" in options.get("out", ""):
+            raise comparison.Failed("it is broken")
+        if "translate" in words:
+            content, out = Path(options["content"]), Path(options["out"])
+            out.mkdir(parents=True, exist_ok=True)
+            for path in content.rglob("*.png"):
+                Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(out / path.name)
+        if "cost" in words:
+            Path(options["out"]).write_text('{"parameters": 7, "licences": ["CC0"]}')
+
+    monkeypatch.setattr(comparison, "call", call)
+    return seen
+
+
+@pytest.fixture
+def compare(toy, tmp_path):
+    """Compare by a TOML text; what it says goes to the list."""
+
+    def run(text, head=HEAD, redo=(), **typed):
+        (tmp_path / "compare.toml").write_text(head + text)
+        said = []
+        what, entries = comparison.read(tmp_path / "compare.toml", typed)
+        folder = comparison.compare(what, entries, "typed", redo, said.append)
+        record = json.loads((folder / "metrics.json").read_text())
+        return record, said
+
+    return run
+
+
+def stages(calls):
+    """What was done, a word each."""
+    return [words[2] if words[0] == "-m" else "train" for words in calls]
+
+
+ADAIN = '[methods.adain]\nmethod = "adain"\n'
+GATYS = '[methods.gatys]\nmethod = "gatys"\niterations = 3\n'
+
+
+def test_a_method_is_translated_and_measured_on_the_pairs(calls, compare):
+    record, _ = compare(ADAIN)
+    (words,) = calls
+    root = "results/toy/compare/pairs"
+    expected = {"--method=adain", f"--style={root}/style", f"--pairs={root}/pairs.csv", "--seed=0"}
+    assert expected <= set(words)
+    row = record["methods"]["adain"]
+    assert row["error"] is None
+    assert row["paper"]["style"] == "image"
+    assert row["settings"]["alpha"] == "1.0"
+    assert set(row["values"]) == set(record["metrics"]) == set(CHEAP.split(","))
+    assert row["values"]["ssim"]["images"] == 2
+    assert len(row["values"]["ssim"]["each"]) == len(record["pairs"]) == 2
+    report = Path("results/toy/report")
+    for path in row["images"] + [
+        pair[side] for pair in record["pairs"] for side in ("content", "style")
+    ]:
+        assert (report / path).is_file()
+
+
+def test_styles_come_from_training_and_the_collection_from_test_images(calls, compare):
+    record, _ = compare(ADAIN, direction="b2a")
+    protocol = record["protocol"]
+    folders = [protocol[key] for key in ("content", "style", "collection")]
+    assert folders == ["toy/testB", "toy/trainA", "toy/testA"]
+    assert protocol["collection_images"] == 3
+
+
+def test_reference_rows_tell_how_far_there_is_to_go(calls, compare):
+    record, _ = compare(ADAIN)
+    unchanged, styles = (record["methods"][n] for n in (comparison.UNCHANGED, comparison.STYLES))
+    assert unchanged["reference"]
+    assert unchanged["values"]["ssim"]["value"] == pytest.approx(1)
+    assert styles["values"]["sliced_wasserstein"]["value"] > 0
+    assert styles["values"]["ssim"] == {"missing": comparison.POINTLESS}
+
+
+def test_a_second_comparison_does_nothing_again(calls, compare):
+    first, _ = compare(ADAIN)
+    calls.clear()
+    second, said = compare(ADAIN)
+    assert calls == []
+    assert said.count("  evaluate: as before") == 3
+    assert first == second
+
+
+def test_adding_a_method_does_only_that_method(calls, compare):
+    compare(ADAIN)
+    calls.clear()
+    record, said = compare(ADAIN + GATYS)
+    assert [word for words in calls for word in words if "--method" in word] == ["--method=gatys"]
+    assert "--iterations=3" in calls[0]
+    assert said.count("  evaluate") == 1
+    assert list(record["methods"])[2:] == ["adain", "gatys"]
+
+
+@pytest.mark.parametrize("change", ["option", "image", "seed", "redo", "version"])
+def test_what_a_stage_reads_makes_it_be_done_again(calls, compare, toy, change, monkeypatch):
+    compare(GATYS)
+    calls.clear()
+    if change == "option":
+        compare(GATYS.replace("3", "4"))
+    elif change == "image":
+        for path in (toy / "testA").iterdir():
+            Image.open(path).rotate(90).save(path)
+        compare(GATYS)
+    elif change == "seed":
+        compare(GATYS, seed="1")
+    elif change == "redo":
+        compare(GATYS, redo=["gatys"])
+    else:
+        monkeypatch.setattr("gan_style.__version__", "99")
+        compare(GATYS)
+    assert stages(calls) == ["translate"]
+    assert "--resume" not in calls[0]
+
+
+def test_weights_of_a_run_are_inputs_too(calls, compare, train, toy):
+    train(domain=str(toy), images=1, run_dir="run")
+    gan = '[methods.gan]\nrun = "run"\n'
+    record, _ = compare(gan)
+    assert stages(calls) == ["translate", "translate"]  # there and back
+    assert ["--direction=a2b" in calls[0], "--direction=b2a" in calls[1]] == [True, True]
+    row = record["methods"]["gan"]
+    assert row["values"]["cycle_l1"]["value"] == pytest.approx(0, abs=1e-6)  # flipped twice
+    assert row["settings"]["generator"] == "resnet_6"
+    assert "doesn't see the style image" in row["notes"][0]
+    calls.clear()
+    weights = Path("run/gen_ab.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    compare(gan)
+    assert stages(calls) == ["translate", "translate"]
+
+
+def test_a_network_of_one_style_is_scored_against_its_own(calls, compare, train_alone, toy):
+    style = next((toy / "trainB").iterdir())
+    train_alone(
+        method="johnson", domain=str(toy), style=style, vgg="random", width_generator=4, size=24,
+        images=1, sample_every=0, threads=1, content_side="a", run_dir="run",
+    )  # fmt: skip
+    record, _ = compare('[methods.fast]\nrun = "run"\n')
+    row = record["methods"]["fast"]
+    assert f"knows one style, {style}" in row["notes"][0]
+    assert not any(word.startswith("--style") for word in calls[0])
+    assert len(calls) == 1  # it has no way back
+    # The pair's style images are other ones, and so is their distance.
+    style.unlink()
+    other, _ = compare('[methods.fast]\nrun = "run"\n', redo=["fast"])
+    assert "which isn't there" in other["methods"]["fast"]["notes"][0]
+    before, now = (
+        each["values"]["colour_histogram"]["value"] for each in (row, other["methods"]["fast"])
+    )
+    assert before != now
+
+
+def test_a_method_that_fails_is_a_row_with_its_reason(calls, compare):
+    record, said = compare(f'[methods.broken]\nmethod = "adain"\n{GATYS}')
+    broken = record["methods"]["broken"]
+    assert broken["error"] == "it is broken"
+    assert broken["images"] == []
+    assert broken["values"] == {}
+    assert record["methods"]["gatys"]["error"] is None
+    assert "  failed: it is broken" in said
+    calls.clear()
+    compare(f'[methods.broken]\nmethod = "adain"\n{GATYS}')
+    assert len(calls) == 1  # and it is tried again, alone
+
+
+def test_a_run_that_isnt_there_and_an_unknown_method_are_rows(calls, compare):
+    record, _ = compare('[methods.a]\nrun = "gone"\n[methods.b]\nmethod = "gatis"\n')
+    assert "gone is no run folder" in record["methods"]["a"]["error"]
+    assert "did you mean 'gatys'" in record["methods"]["b"]["error"]
+
+
+def test_pngs_of_another_program_are_a_method(calls, compare, toy):
+    record, _ = compare(f'[methods.other]\ntranslated = "{toy}/testA"\n')
+    row = record["methods"]["other"]
+    assert calls == []
+    assert row["paper"] is None
+    assert row["values"]["ssim"]["value"] == pytest.approx(1)
+    record, _ = compare(
+        f'[methods.other]\ntranslated = "{toy}/testB"\n[methods.none]\ntranslated = "x"'
+    )
+    assert "no such file or folder" in record["methods"]["none"]["error"]
+
+
+def test_one_image_and_an_empty_folder(calls, compare, toy, refusal, gan_style, tmp_path):
+    record, _ = compare(ADAIN, pairs="1")
+    assert record["methods"]["adain"]["values"]["ssim"]["images"] == 1
+    for path in (toy / "testB").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="toy/testB: no images in this folder"):
+        compare(ADAIN)
+
+
+def test_a_training_is_done_once_and_its_run_is_of_its_options(calls, compare, train, toy):
+    made = []
+
+    def text(images):
+        return f'[methods.gan]\n[methods.gan.train]\nimages = {images}\nmixed_precision = "bf16"\n'
+
+    record, _ = compare(text(1))
+    (words,) = calls
+    made.append(next(word for word in words if word.startswith("--run_dir")))
+    assert {"--images=1", "--domain=toy", "--data_root=."} <= set(words)
+    assert not any("mixed" in word for word in words)
+    row = record["methods"]["gan"]
+    assert row["commands"][0].startswith("ACCELERATE_MIXED_PRECISION=bf16 python train.py")
+    assert "is no run folder" in row["error"]  # nothing was trained here
+    calls.clear()
+    compare(text(1))
+    assert calls == []
+    compare(text(2))
+    made.append(next(word for word in calls[0] if word.startswith("--run_dir")))
+    Path("gan.toml").write_text("images = 2")
+    calls.clear()
+    compare('[methods.gan]\n[methods.gan.train]\nconfig = "gan.toml"\nmixed_precision = "bf16"\n')
+    assert calls == []  # what is said counts, not where
+    Path("gan.toml").write_text("images = 3")
+    compare('[methods.gan]\n[methods.gan.train]\nconfig = "gan.toml"\nmixed_precision = "bf16"\n')
+    assert "--config=gan.toml" in calls[0]
+    made.append(next(word for word in calls[0] if word.startswith("--run_dir")))
+    assert len(set(made)) == 3
+
+
+def test_an_interrupted_stage_goes_on_where_it_stopped(calls, compare, monkeypatch):
+    working = comparison.call
+
+    def interrupted(typed, setting):
+        working(typed, setting)
+        raise Interrupted("stopped")
+
+    monkeypatch.setattr(comparison, "call", interrupted)
+    with pytest.raises(Interrupted):
+        compare(ADAIN)
+    monkeypatch.setattr(comparison, "call", working)
+    calls.clear()
+    compare(ADAIN)
+    assert "--resume" in calls[0]
+
+
+def test_costs_are_of_the_methods_own_options(calls, compare):
+    text = GATYS + 'colour = "luma"\n'
+    record, _ = compare(text, head=HEAD.replace('cost_sizes = ""', 'cost_sizes = "32,64"'))
+    translate, cost = calls
+    assert "--colour=luma" in translate
+    assert "--iterations=3" in cost
+    assert "--sizes=32,64" in cost
+    assert not any("colour" in word for word in cost)
+    assert record["methods"]["gatys"]["cost"] == {"parameters": 7}
+    assert record["methods"]["gatys"]["licences"] == ["CC0"]
+
+
+def test_missing_weights_are_asked_for_again(calls, compare, monkeypatch):
+    said_missing = {"ssim": {"missing": f"not computed ({evaluation.WITHOUT}: offline)"}}
+    times = []
+
+    def evaluate(*_):
+        times.append(1)
+        return said_missing
+
+    monkeypatch.setattr(evaluation, "evaluate", evaluate)
+    record, _ = compare(ADAIN, metrics="ssim")
+    assert evaluation.WITHOUT in record["methods"]["adain"]["values"]["ssim"]["missing"]
+    compare(ADAIN, metrics="ssim")
+    assert len(times) == 6  # of two references and a method, twice
+    assert len(calls) == 1  # nothing is translated again
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"no table \[methods"),
+        ("[methods.x]\n", "has none of method, run, train and translated: it needs one"),
+        ('[methods.x]\nmethod = "a"\nrun = "b"\n', "has method and run of method"),
+        ("[methods.x]\nmethod = 3\n", r"methods\.x\.method is 3"),
+        ('[methods."a/b"]\nmethod = "a"\n', "can't be called 'a/b'"),
+        ('[methods.unchanged]\nmethod = "a"\n', "can't be called 'unchanged'"),
+        ("methods = 3\n", "no table"),
+    ],
+)
+def test_a_file_that_cant_be_meant_is_refused(compare, text, message):
+    with pytest.raises(ConfigError, match=message):
+        compare(text)
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ({"pears": "3"}, "unknown option --pears: did you mean '--pairs'"),
+        ({"pairs": "0"}, "--pairs is 0"),
+        ({"direction": "c2d"}, "--direction is 'c2d'"),
+        ({"cost_sizes": "big"}, "--cost_sizes is 'big'"),
+        ({"metrics": "ssimm"}, "did you mean 'ssim'"),
+        ({"domain": ""}, "no --domain"),
+        ({"domain": "nowhere"}, "no folder nowhere/testA; get it by: python -m data_tools"),
+    ],
+)
+def test_options_that_cant_be_meant_are_refused(compare, typed, message):
+    with pytest.raises((ConfigError, DataError), match=message):
+        compare(ADAIN, **typed)
+
+
+def test_redo_wants_a_label(calls, compare):
+    with pytest.raises(ConfigError, match="--redo has 'adian': did you mean 'adain'"):
+        compare(ADAIN, redo=["adian"])
+
+
+# Real processes
+
+
+def python(code):
+    return [sys.executable, "-c", code]
+
+
+def test_the_reason_of_a_failure_is_the_last_line_without_the_programs_name():
+    code = "import sys; print('bar 100%\\rgan_style: no such thing', file=sys.stderr); sys.exit(2)"
+    with pytest.raises(comparison.Failed, match=r"^no such thing$"):
+        comparison.call(python(code), {})
+
+
+def test_a_process_that_was_killed_says_by_what():
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    with pytest.raises(comparison.Failed, match="ended by SIGKILL, perhaps for want of memory"):
+        comparison.call(python(code), {})
+
+
+def test_a_silent_failure_says_its_code():
+    with pytest.raises(comparison.Failed, match="ended with code 3"):
+        comparison.call(python("import sys; sys.exit(3)"), {})
+
+
+def test_a_signal_is_handed_on_and_waited_for(tmp_path):
+    code = (
+        "import pathlib, signal, sys, time\n"
+        "def stop(*_): time.sleep(0.2); pathlib.Path('saved').touch(); sys.exit(130)\n"
+        "signal.signal(signal.SIGTERM, stop)\n"
+        "pathlib.Path('ready').touch()\n"
+        "time.sleep(60)\n"
+    )
+
+    def terminate():
+        while not Path("ready").exists():
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate).start()
+    with pytest.raises(Interrupted, match="the same command goes on from there"):
+        comparison.call(python(code), {})
+    assert Path("saved").exists()
+
+
+def test_settings_are_all_options_of_a_preset():
+    settings = comparison._settings("gatys", None, {"preset": "paper", "iterations": 7})
+    assert settings["preset"] == "paper"
+    assert settings["pooling"] == "average"
+    assert settings["iterations"] == 7
+    assert settings["tv_weight"] == "0.0"
