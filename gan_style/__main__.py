@@ -409,7 +409,9 @@ def cost(
 
     One image at a time, after some to warm up, of each size: median and 95th percentile of seconds,
     from the image in memory to the image in memory, encoding the style included. Optimisations are
-    timed by their iterations where one image would take longer than the limit.
+    timed by their iterations where one image would take longer than the limit. Parameters are of
+    all networks that one translation calls; memory is of the tensors on a GPU, and of the whole
+    process on a CPU.
     Example: python -m gan_style cost --method adain --sizes 256,512
 
     The method's own options can be set too, as in translate.
@@ -459,10 +461,8 @@ def cost(
 def _timing(row: dict[str, Any]) -> str:
     about = "about " if row["estimated"] else ""
     runs = f"{row['runs']} run{'s' * (row['runs'] != 1)}"
-    return (
-        f"{about}{row['median']:.3g} s (95th percentile {row['p95']:.3g} s, {runs}), "
-        f"{row['peak_bytes'] / 1e9:.2f} GB at most"
-    )
+    peak = f", {row['peak_bytes'] / 1e9:.2f} GB at most" if "peak_bytes" in row else ""
+    return f"{about}{row['median']:.3g} s (95th percentile {row['p95']:.3g} s, {runs}){peak}"
 
 
 def compare(config: str, redo: str = "", **options: str) -> None:
