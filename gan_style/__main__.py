@@ -490,20 +490,40 @@ def compare(config: str, redo: str = "", **options: str) -> None:
     print(f"report: {report.write(folder, what.rows)}")
 
 
-def write_report(folder: str, rows: int = 12) -> None:
+def write_report(report: str, rows: int = 12) -> None:
     """Write a comparison's report again, with the votes that came in meanwhile.
 
     Reads metrics.json, the images it names, and votes/*.csv.
-    Example: python -m gan_style report --folder results/monet2photo/report
+    Example: python -m gan_style report --report results/monet2photo/report
 
     Args:
-        folder: of the report.
+        report: its folder.
         rows: contents in its pictures.
     """
     at_least(1, rows=rows)
-    from gan_style import report
+    from gan_style import report as reports
 
-    print(f"report: {report.write(Path(folder), rows)}")
+    print(f"report: {reports.write(Path(report), rows)}")
+
+
+def vote(report: str, questions: int = 40, seed: int = 0, question: str = "") -> None:
+    """Write a page that asks people which of two methods' pictures they prefer, blindly.
+
+    Reads metrics.json of a comparison's report folder. Writes vote.html, one file to hand out, and
+    vote_key.json, which tells whose the pictures are: keep it to yourself. Put the CSV files that
+    raters send back into <report>/votes; the next report has the tally.
+    Example: python -m gan_style vote --report results/monet2photo/report
+
+    Args:
+        report: folder with metrics.json.
+        questions: for each rater, at most; pairs of methods and sides are balanced.
+        seed: of the choice of questions and sides; every rater has an order of their own.
+        question: what raters are to answer; a general one when not given.
+    """
+    from gan_style import vote as votes
+
+    page = votes.write(Path(report), questions, seed, question or votes.QUESTION)
+    print(f"page: {page}; its key, which raters must not see: {page.with_name(votes.KEY)}")
 
 
 def list_metrics() -> None:
@@ -579,6 +599,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "cost": cost,
     "compare": compare,
     "report": write_report,
+    "vote": vote,
     "methods": list_methods,
     "metrics": list_metrics,
     "weights": list_weights,

@@ -642,7 +642,7 @@ def _settings(name: str, record: Mapping[str, Any] | None, typed: Mapping[str, A
     if record:
         trained = {key: record["train"][key] for key in config.BUDGETS if record["train"].get(key)}
         data = {key: record["data"][key] for key in ("domain", "size")}
-        precision = {"mixed_precision": record["launch"].get("mixed_precision", "no")}
+        precision = {"mixed_precision": record["launch"].get("precision", "no")}
         return {**record["method"], **data, **trained, **precision, **typed}
     preset = command.preset_name({"method": name, **typed})
     options = {key: value for key, value in typed.items() if key != "preset"}

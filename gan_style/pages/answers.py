@@ -1,0 +1,354 @@
+"""Which method is best at what, and where that can't be said."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from gan_style.pages import words
+from gan_style.pages.record import Comparison, Method, Metric, Timing, Training, Value
+
+Rule = Literal["pairs", "intervals", "values", "runs"]
+
+STYLE = ("kid", "sliced_wasserstein")  # the first that there is: the distance to the collection
+CONTENT = ("lpips_alex", "ssim")  # the distance to the content
+TRADE_OFF = "artfid"
+RESAMPLES = 9999  # of the bootstrap
+SEED = 0
+
+RULES: Mapping[Rule, str] = {
+    "pairs": "Two methods can't be told apart where the 95 % bootstrap interval of their "
+    f"difference holds 0: percentiles of {words.count(RESAMPLES)} resamples of the pairs that "
+    "both have a number for, pair by pair.",
+    "intervals": "Two methods can't be told apart where their 95 % intervals overlap, as these "
+    "numbers are of all images together; that is a careful rule, which calls some differences "
+    "undecided that a test of the two would not.",
+    "values": "No interval is known of these numbers: only equal ones count as undecided, and a "
+    "small difference may be chance.",
+    "runs": "Two methods can't be told apart where the median of one isn't above what 95 % of "
+    "the other's runs stay below.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rank:
+    """Methods that have a number, by how good it is.
+
+    Args:
+        best: the first.
+        ties: others that can't be told apart from it, best first.
+        rest: those that can, best first.
+        rules: how that was decided.
+    """
+
+    best: str
+    ties: tuple[str, ...]
+    rest: tuple[str, ...]
+    rules: tuple[Rule, ...]
+
+    @property
+    def leaders(self) -> tuple[str, ...]:
+        """The best and its ties."""
+        return (self.best, *self.ties)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A piece of a sentence; a name is a method's label."""
+
+    text: str
+    name: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What one question comes to."""
+
+    question: str
+    parts: tuple[Part, ...]
+    winners: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The sentence without marks."""
+        return "".join(part.text for part in self.parts)
+
+
+def every(comparison: Comparison) -> tuple[Answer, ...]:
+    """The answers, in the order to read them."""
+    return (closest(comparison), content(comparison), cheapest(comparison), trade_off(comparison))
+
+
+def rank(methods: Iterable[Method], metric: Metric) -> Rank | None:
+    """Order the methods that have a number; references are the caller's to leave out."""
+    values = {m.label: m.values[metric.key] for m in methods if metric.key in m.values}
+    if not values:
+        return None
+    sign = 1 if metric.better == "lower" else -1
+    order = sorted(values, key=lambda label: sign * values[label].value)  # stable: as configured
+    best, *others = order
+    told = {other: apart(values[best], values[other]) for other in others}
+    return Rank(
+        best=best,
+        ties=tuple(other for other in others if not told[other][0]),
+        rest=tuple(other for other in others if told[other][0]),
+        rules=tuple(dict.fromkeys(rule for _, rule in told.values())),
+    )
+
+
+def apart(one: Value, other: Value) -> tuple[bool, Rule]:
+    """Whether two methods differ by more than chance, and by which rule that was decided."""
+    if one.each and other.each:
+        return _differ_by_pair(one.each, other.each), "pairs"
+    if one.interval and other.interval:
+        (low, high), (other_low, other_high) = one.interval, other.interval
+        return high < other_low or other_high < low, "intervals"
+    return one.value != other.value, "values"
+
+
+def _differ_by_pair(ours: Sequence[float | None], theirs: Sequence[float | None]) -> bool:
+    both = zip(ours, theirs, strict=True)
+    differences = [a - b for a, b in both if a is not None and b is not None]
+    if len(differences) < 2:  # one pair says nothing of the next
+        return False
+    interval = stats.bootstrap(
+        (np.array(differences),),
+        np.mean,
+        method="percentile",
+        n_resamples=RESAMPLES,
+        rng=SEED,
+    ).confidence_interval
+    return bool(interval.low > 0 or interval.high < 0)
+
+
+def first(comparison: Comparison, keys: Sequence[str]) -> Metric | None:
+    """The first of these metrics that a method which can win has a number of."""
+    for key in keys:
+        if any(key in method.values for method in comparison.contenders):
+            return comparison.metrics[key]
+    return None
+
+
+def front(points: Mapping[str, tuple[float, float]], better: tuple[str, str]) -> tuple[str, ...]:
+    """Labels of the Pareto front: those that no other beats in one number and equals in the other.
+
+    Args:
+        points: two numbers a label.
+        better: which way each of them is better, "lower" or "higher".
+
+    Returns:
+        The labels in the order of the first number, lowest first.
+    """
+    signs = [1 if way == "lower" else -1 for way in better]
+    signed = {key: (signs[0] * x, signs[1] * y) for key, (x, y) in points.items()}
+    kept = [
+        key
+        for key, (x, y) in signed.items()
+        if not any(a <= x and b <= y and (a, b) != (x, y) for a, b in signed.values())
+    ]
+    return tuple(sorted(kept, key=lambda key: points[key]))
+
+
+def front_of(comparison: Comparison, style: Metric, content: Metric) -> tuple[str, ...]:
+    """The Pareto front of two metrics among the methods that can win, by their values alone."""
+    points = {
+        method.label: (method.values[style.key].value, method.values[content.key].value)
+        for method in comparison.contenders
+        if style.key in method.values and content.key in method.values
+    }
+    return front(points, (style.better, content.better))
+
+
+def smallest_size(methods: Iterable[Method]) -> int | None:
+    """The smallest side that any of them was timed at."""
+    return min((side for method in methods for side in method.cost.sizes), default=None)
+
+
+def closest(comparison: Comparison) -> Answer:
+    """By KID, else by the sliced Wasserstein distance."""
+    question = "Which is closest to the collection?"
+    metric = first(comparison, STYLE)
+    if metric is None:
+        return _without(question, comparison, STYLE)
+    ordered = rank(comparison.contenders, metric)
+    assert ordered is not None
+    parts = _by_metric(comparison, metric, ordered)
+    best = _value(comparison, ordered.best, metric).value
+    scale = [method for method in comparison.references if metric.key in method.values]
+    for index, method in enumerate(scale):
+        value = method.values[metric.key].value
+        closer = ", closer than any method" if metric.beats(value, best) else ""
+        parts += [
+            Part(text="; " if index else " For scale: "),
+            Part(text=method.label, name=True),
+            Part(text=f" {words.number(value)}{closer}"),
+        ]
+    if scale:
+        parts.append(Part(text="."))
+    if metric.key != STYLE[0]:
+        parts.append(Part(text=" KID, which would be preferred, was not computed."))
+    return _answer(question, parts, ordered)
+
+
+def content(comparison: Comparison) -> Answer:
+    """By LPIPS, else by SSIM."""
+    question = "Which keeps the content best?"
+    metric = first(comparison, CONTENT)
+    if metric is None:
+        return _without(question, comparison, CONTENT)
+    ordered = rank(comparison.contenders, metric)
+    assert ordered is not None
+    parts = _by_metric(comparison, metric, ordered)
+    if metric.key != CONTENT[0]:
+        parts.append(Part(text=" LPIPS, which would be preferred, was not computed."))
+    return _answer(question, parts, ordered)
+
+
+def cheapest(comparison: Comparison) -> Answer:
+    """By the median of seconds an image, at the smallest size that was timed."""
+    question = "Which is cheapest?"
+    side = smallest_size(comparison.contenders)
+    if side is None:
+        return Answer(question=question, parts=(Part(text="No method was timed."),))
+    timed = {m.label: m for m in comparison.contenders if side in m.cost.sizes}
+    ordered = rank_times({label: m.cost.sizes[side] for label, m in timed.items()})
+
+    def told(label: str) -> str:
+        cost = timed[label].cost
+        timing = cost.sizes[side]
+        place = f" on {cost.device}" if cost.device else ""
+        most = f" (95 % of runs below {words.duration(timing.p95)})" if timing.p95 else ""
+        spent = _training(cost.training)
+        return f"{words.seconds(timing)} an image at {side} pixels{place}{most}, {spent}"
+
+    parts = _sentence(ordered, told, lambda label: words.seconds(timed[label].cost.sizes[side]))
+    return _answer(question, parts, ordered)
+
+
+def rank_times(timings: Mapping[str, Timing]) -> Rank:
+    """Order methods by their medians; undecided is what one's usual runs reach."""
+    best, *others = sorted(timings, key=lambda label: timings[label].median)
+    limit = max(timings[best].median, timings[best].p95 or 0)
+    ties = tuple(label for label in others if timings[label].median <= limit)
+    return Rank(
+        best=best,
+        ties=ties,
+        rest=tuple(label for label in others if label not in ties),
+        rules=("runs",) if others else (),
+    )
+
+
+def _training(training: Training | None) -> str:
+    if training is None:
+        return "without any training here"
+    device = f" on {training.device}" if training.device else ""
+    return f"after {words.duration(training.seconds)} of training{device}"
+
+
+def trade_off(comparison: Comparison) -> Answer:
+    """By the product of the two distances, and the methods that nothing else beats in both."""
+    question = "Which is the best trade-off?"
+    parts: list[Part] = []
+    ordered = None
+    if metric := first(comparison, (TRADE_OFF,)):
+        ordered = rank(comparison.contenders, metric)
+        assert ordered is not None
+        parts += _by_metric(comparison, metric, ordered)
+    style, kept = first(comparison, STYLE), first(comparison, CONTENT)
+    best = front_of(comparison, style, kept) if style and kept else ()
+    if style and kept and best:
+        both = f"{style.short} and {kept.short}"
+        parts += [*([Part(text=" ")] if parts else []), *_names(best)]
+        if len(best) == 1:
+            parts.append(Part(text=f" is ahead in both {both}, by the values alone."))
+        else:
+            parts.append(
+                Part(
+                    text=f" are on the Pareto front of {both}: by the values alone, whatever is "
+                    "better in one is worse in the other."
+                )
+            )
+    if not parts:
+        return Answer(
+            question=question,
+            parts=(
+                Part(text="No method has both a distance to the collection and to its content."),
+            ),
+        )
+    return Answer(
+        question=question,
+        parts=tuple(parts),
+        winners=ordered.leaders if ordered else (),
+        rules=ordered.rules if ordered else (),
+    )
+
+
+def _value(comparison: Comparison, label: str, metric: Metric) -> Value:
+    return next(m.values[metric.key] for m in comparison.contenders if m.label == label)
+
+
+def _by_metric(comparison: Comparison, metric: Metric, ordered: Rank) -> list[Part]:
+    def told(label: str) -> str:
+        method = next(method for method in comparison.contenders if method.label == label)
+        value = method.values[metric.key]
+        few = method.values.get("fid") if metric.key == TRADE_OFF else value  # it is a factor
+        note = f", of only {words.plural(few.few, 'image')}" if few and few.few else ""
+        return f"{metric.short} {words.with_half(value)}{note}"
+
+    parts = _sentence(
+        ordered, told, lambda label: words.with_half(_value(comparison, label, metric))
+    )
+    lacking = [m.label for m in comparison.contenders if metric.key not in m.values]
+    if lacking:
+        parts += [Part(text=" Without a number: "), *_names(lacking), Part(text=".")]
+    return parts
+
+
+def _sentence(ordered: Rank, told: Callable[[str], str], short: Callable[[str], str]) -> list[Part]:
+    """Who is best, by how much, and who comes next."""
+    if ordered.ties:
+        parts: list[Part] = []
+        for index, label in enumerate(ordered.leaders):
+            if index:
+                parts.append(Part(text=" and " if index == len(ordered.ties) else ", "))
+            parts += [Part(text=label, name=True), Part(text=f" ({told(label)})")]
+        parts.append(Part(text=" can't be told apart."))
+    elif ordered.rest:
+        parts = [Part(text=ordered.best, name=True), Part(text=f": {told(ordered.best)}.")]
+    else:
+        parts = [
+            Part(text=ordered.best, name=True),
+            Part(text=f", the only one with a number: {told(ordered.best)}."),
+        ]
+    if ordered.rest:
+        following = ordered.rest[0]
+        parts += [
+            Part(text=" Next is "),
+            Part(text=following, name=True),
+            Part(text=f" with {short(following)}."),
+        ]
+    return parts
+
+
+def _names(labels: Sequence[str]) -> list[Part]:
+    parts = []
+    for index, label in enumerate(labels):
+        if index:
+            parts.append(Part(text=" and " if index == len(labels) - 1 else ", "))
+        parts.append(Part(text=label, name=True))
+    return parts
+
+
+def _without(question: str, comparison: Comparison, keys: Sequence[str]) -> Answer:
+    titles = [comparison.metrics[key].short for key in keys if key in comparison.metrics]
+    known = words.joined(titles or list(keys), "or")
+    return Answer(question=question, parts=(Part(text=f"No method has a result for {known}."),))
+
+
+def _answer(question: str, parts: Sequence[Part], ordered: Rank) -> Answer:
+    return Answer(
+        question=question, parts=tuple(parts), winners=ordered.leaders, rules=ordered.rules
+    )
