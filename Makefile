@@ -7,10 +7,11 @@ READY := $(VENV)/.ready
 export NO_ALBUMENTATIONS_UPDATE = 1
 
 RUN := results/demo
+REPORT := results/oldmaster2modern/report/index.html
 MINUTES := 6
 LAUNCH := $(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 
-.PHONY: install demo test test-all test-slow test-weights lint format check tensorboard docs
+.PHONY: install demo test test-all test-slow test-weights test-browser lint format check tensorboard docs
 
 install: $(READY)
 
@@ -23,20 +24,23 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 demo: install
-	@echo; echo "== 1/4  Paintings: old masters (A) and modern ones (B) from The Met, CC0"
+	@echo; echo "== 1/5  Paintings: old masters (A) and modern ones (B) from The Met, CC0"
 	$(BIN)/python -m data_tools.download oldmaster2modern
-	@echo; echo "== 2/4  A small CycleGAN learns from them for $(MINUTES) minutes"
+	@echo; echo "== 2/5  A small CycleGAN learns from them for $(MINUTES) minutes"
 	$(LAUNCH) train.py --config experiments/demo.toml --minutes $(MINUTES) --run_dir $(RUN) $$(ls -d $(RUN)/checkpoints/0* >/dev/null 2>&1 && echo --resume auto || rm -rf $(RUN))
-	@echo; echo "== 3/4  It translates the test paintings, both ways"
+	@echo; echo "== 3/5  It translates the test paintings, both ways"
 	$(BIN)/python -m gan_style translate --run $(RUN) --direction a2b --content data/oldmaster2modern/testA --overwrite
 	$(BIN)/python -m gan_style translate --run $(RUN) --direction b2a --content data/oldmaster2modern/testB --overwrite
-	@echo; echo "== 4/4  A picture of it"
+	@echo; echo "== 4/5  A picture of it"
 	$(BIN)/python -m gan_style grid --content data/oldmaster2modern/testA --translated $(RUN)/translated/a2b --per_row 2 --out $(RUN)/grid.png
+	@echo; echo "== 5/5  The same test paintings by three methods, measured: a report"
+	$(BIN)/python -m gan_style compare --config experiments/compare_oldmaster2modern.toml
 	@echo
 	@echo "Look at       $(RUN)/grid.png and $(RUN)/translated/"
 	@echo "Curves        make tensorboard, then open http://localhost:6006"
 	@echo "Go on         $(BIN)/accelerate launch train.py --run_dir $(RUN) --resume auto --minutes 60"
 	@echo "Your images   $(BIN)/accelerate launch train.py --data_a DIR --data_b DIR"
+	@echo "The report    $(REPORT), open it in a browser"
 
 test: install
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
@@ -47,7 +51,10 @@ test-slow: install
 test-weights: install
 	$(BIN)/python -m pytest -m weights
 
-test-all: test test-slow test-weights
+test-browser: install
+	$(BIN)/python -m pytest -m browser
+
+test-all: test test-slow test-weights test-browser
 
 lint: install
 	$(BIN)/ruff check .

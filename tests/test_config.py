@@ -1,3 +1,4 @@
+import inspect
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 import train
-from gan_style import command, config, methods
+from gan_style import __main__, command, comparison, config, evaluation, methods
 from gan_style.config import DataConfig, Preprocess, TrainConfig, convert, describe
 from gan_style.errors import ConfigError
 
@@ -240,14 +241,39 @@ def test_every_option_is_described_by_a_comment():
         assert all(field.comment for field in described), name
 
 
+COMPARISONS = sorted((ROOT / "experiments").glob("compare_*.toml"))
+
+
 def test_every_experiment_file_is_known_and_valid():
-    paths = sorted((ROOT / "experiments").glob("*.toml"))
+    paths = sorted(set((ROOT / "experiments").glob("*.toml")) - set(COMPARISONS))
     assert paths
     for path in paths:
         parts = command.sections(config.read_toml(path))
         config.build(DataConfig, parts["data"])
         train = config.build(TrainConfig, parts["train"])
         config.build(methods.load(train.method).Config, parts["method"])
+
+
+@pytest.mark.parametrize("path", [*COMPARISONS, ROOT / "docs/comparing.md"], ids=lambda p: p.name)
+def test_every_shipped_comparison_is_known_and_valid(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)  # experiments refer to each other by their paths
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        text = text.split("```toml\n")[1].split("```")[0]
+    (tmp_path / "compare.toml").write_text(text, encoding="utf-8")
+    what, entries = comparison.read(tmp_path / "compare.toml", {})
+    evaluation.choose([name for name in what.metrics.split(",") if name])
+    of_translate = inspect.signature(__main__.translate).parameters
+    for entry in entries:
+        options = {key: value for key, value in entry.options.items() if key not in of_translate}
+        if entry.train:
+            typed = {key: value for key, value in entry.train.items() if key != "mixed_precision"}
+            parts = command.sections(command.with_file(typed))
+            config.build(TrainConfig, parts["train"])
+        elif entry.method:
+            chosen = command.with_preset({"method": entry.method, **options}, "")
+            config.build(methods.load(entry.method).Config, chosen)
+            assert command.sections(chosen)
 
 
 def test_no_launcher_takes_an_option_for_its_own():

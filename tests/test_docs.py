@@ -3,12 +3,14 @@
 import inspect
 import re
 import shlex
+from dataclasses import fields
 
 import pytest
 from conftest import ROOT
 
 from data_tools import check, download
 from gan_style import __main__, command, config, methods
+from gan_style.comparison import Comparison
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAMS = {
@@ -21,7 +23,7 @@ PROGRAMS = {
 def commands():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        code = re.findall(r"^```\n(.*?)^```", text, re.S | re.M) + re.findall(r"`([^`\n]+)`", text)
+        code = re.findall(r"^```\w*\n(.*?)^```", text, re.S | re.M) + re.findall(r"`([^`\n]+)`", text)
         for line in "\n".join(code).splitlines():
             if re.search(r"(python|launch.*|torchrun.*) train\.py|python -m ", line):
                 yield page.name, line.strip()
@@ -43,9 +45,11 @@ def test_every_command_in_the_docs_has_options_that_exist(page, line):
         return
     words, options = command.parse(typed[2 if typed[0] == "gan_style" else 1 :])
     known = {*inspect.signature(PROGRAMS[name]).parameters, "config"}
-    if name == "gan_style translate":
+    if name == "gan_style compare":
+        known |= {field.name for field in fields(Comparison)}
+    if name in ("gan_style translate", "gan_style cost"):
         methods_options = [config.describe(methods.source(each)) for each in methods.names()]
-        known |= {"preset", *(field.name for fields in methods_options for field in fields)}
+        known |= {"preset", *(field.name for its in methods_options for field in its)}
     assert set(options) <= known
     assert len(words) <= len(known)
 

@@ -1,4 +1,4 @@
-"""Folders of images in, numbers out. Networks are random or replaced here, but for the last test."""
+"""Folders of images in, numbers out. Networks are random or replaced, but for the last test."""
 
 import json
 import shutil

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gan_style import translation
+from gan_style import pairs, translation
 from gan_style.errors import DataError, UserError
 from gan_style.images import load_image, to_array
 from gan_style.method import Method
