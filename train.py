@@ -8,7 +8,7 @@ from typing import Any
 
 from gan_style import command, config, methods, runs
 from gan_style.config import DataConfig, TrainConfig
-from gan_style.errors import CheckpointError, ConfigError, DataError, UserError
+from gan_style.errors import CheckpointError, ConfigError, DataError, Interrupted, UserError
 
 HELP = """Train a method on unpaired collections of images.
 
@@ -121,10 +121,10 @@ def start(
     from accelerate import Accelerator
     from accelerate.utils import GradientAccumulationPlugin, set_seed
 
-    from gan_style import checkpoint
     from gan_style.data import DomainPair
     from gan_style.method import TrainedMethod
-    from gan_style.training import Trainer
+    from gan_style.selection import Scorer, obstacle
+    from gan_style.training import Trainer, device_name
 
     module = methods.load(train.method)
     if not issubclass(module.Method, TrainedMethod):
@@ -139,6 +139,9 @@ def start(
     method.ready()
     if folder and not folder.is_dir():
         folder = bring_domain(data)
+    last = newest_checkpoint(run) if run else None
+    domain = find_images(data, train, method.sides, folder, run)
+    features, no_kid = bring_features(train, method, domain)
 
     accelerator = Accelerator(
         log_with="tensorboard",
@@ -158,31 +161,29 @@ def start(
     launch = {
         "processes": accelerator.num_processes,
         "precision": accelerator.mixed_precision.replace("no", "fp32"),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "device": device_name(device),
     }
     record = runs.describe(asdict(data), asdict(train), asdict(method_config), launch, preset)
-    last = None
     if run:
-        saved = checkpoint.checkpoints(run)
-        if not saved:
-            raise CheckpointError(f"{run} has no checkpoint to go on from: start a new run")
-        last = saved[-1]
         old = runs.read(run)
         runs.check_same(run, old, record)
         record = runs.resumed(record, old)
-    domain = find_images(data, train, method.sides, folder, run)
     pair = DomainPair(
         domain, data, train.seed, method.multiple, method.smallest, main, method.sides
     )
+    scorer = None
+    if features is not None and main:
+        no_kid = obstacle(method, pair.domain)  # bad images may have been left out
+        scorer = None if no_kid else Scorer(method, pair, train.kid_images, features)
     run = run or create_run(data, train, accelerator)
-    trainer = Trainer(method, pair, train, run, record, accelerator)
+    trainer = Trainer(method, pair, train, run, record, accelerator, scorer)
     if last:
         trainer.resume(last)
     if main:
         runs.write(run, record)
         if domain.split and not last:
             domain.write(run)
-        announce(trainer, launch, torch.get_num_threads())
+        announce(trainer, launch, torch.get_num_threads(), no_kid)
     accelerator.project_configuration.logging_dir = str(run)
     accelerator.init_trackers(
         "tensorboard",
@@ -195,6 +196,8 @@ def start(
     accelerator.end_training()
     if main:
         print(f"finished after {trainer.progress.images} images: weights in {run}")
+        if lowest := trainer.scores.best_line():
+            print(lowest)
 
 
 def available_cores() -> int:
@@ -221,6 +224,35 @@ def bring_domain(data: DataConfig) -> Path:
     from data_tools import download
 
     return download.download(data.domain, Path(data.data_root))
+
+
+def newest_checkpoint(run: Path) -> Path:
+    """What a run goes on from."""
+    from gan_style import checkpoint
+
+    saved = checkpoint.checkpoints(run)
+    if not saved:
+        raise CheckpointError(f"{run} has no checkpoint to go on from: start a new run")
+    return saved[-1]
+
+
+def bring_features(train: TrainConfig, method, domain):  # type: ignore[no-untyped-def]
+    """What KID compares images by, for the main process; and why there is no KID, where not.
+
+    Before anything is distributed, as what `method.ready` fetches; but nobody needs it to train.
+    """
+    from gan_style import selection
+
+    if not train.kid_every or int(os.environ.get("RANK", "0")):
+        return None, ""
+    if reason := selection.obstacle(method, domain):
+        return None, reason
+    try:
+        return selection.load_features(), ""
+    except Interrupted:
+        raise
+    except UserError as error:
+        return None, str(error)
 
 
 def find_images(  # type: ignore[no-untyped-def]
@@ -276,7 +308,9 @@ def check_size(data: DataConfig, method) -> None:  # type: ignore[no-untyped-def
             )
 
 
-def announce(trainer, launch: dict[str, Any], threads: int) -> None:  # type: ignore[no-untyped-def]
+def announce(  # type: ignore[no-untyped-def]
+    trainer, launch: dict[str, Any], threads: int, no_kid: str
+) -> None:
     """Say what really runs: launchers may start other than what was asked for."""
     pair, domain, config = trainer.data, trainer.data.domain, trainer.config
     training = " and ".join(f"{len(domain.train(s))} {s.upper()}" for s in pair.sides)
@@ -293,6 +327,10 @@ def announce(trainer, launch: dict[str, Any], threads: int) -> None:  # type: ig
     ]
     if skipped := pair.skipped:
         lines.append(f"bad images left out: {len(skipped)} ({'; '.join(skipped)})")
+    if no_kid:
+        lines.append(f"no KID: {no_kid}")
+    if trainer.scores_anew:
+        lines.append("other test images than before: KID and the best weights start anew")
     if trainer.progress.images:
         lines.append(f"going on after {trainer.progress.images} images")
     print("\n".join(lines))

@@ -16,6 +16,8 @@ from gan_style.config import at_least, build, describe, did_you_mean, help_text,
 from gan_style.errors import ConfigError, DataError
 from gan_style.files import make_writable
 
+Weights = Literal["raw", "ema", "best"]  # of a run
+
 
 def translate(
     content: str,
@@ -31,7 +33,7 @@ def translate(
     side: int | None = None,
     save_every: int = 0,
     resume: bool = False,
-    weights: Literal["raw", "ema"] = "raw",
+    weights: Weights = "raw",
     overwrite: bool = False,
     batch_size: int | None = None,
     seed: int = 0,
@@ -67,7 +69,7 @@ def translate(
         save_every: iterations between two intermediate images in <image>.steps, with the loss
             curve; 0 writes neither.
         resume: keep the images that are there and go on with the one that was interrupted.
-        weights: raw as trained, or ema, their running average.
+        weights: raw as trained; ema, their running average; or best, raw when KID was lowest.
         overwrite: replace images that are in the output folder already.
         batch_size: images at once; chosen by their size when not given.
         seed: of noise that a method starts from.
@@ -81,7 +83,7 @@ def translate(
     chosen = _choose(translate, run, method, weights, options)
     import torch
 
-    from gan_style import translation
+    from gan_style import checkpoint, translation
     from gan_style.images import SUFFIXES
     from gan_style.method import OptimisedMethod
 
@@ -125,7 +127,11 @@ def translate(
     translation.check_sizes(built, jobs, how)
     make_writable(folder)
     images = f"{len(jobs)} image{'s' * (len(jobs) != 1)}"
-    made_by = _label(name, method_config, f"{weights} weights" if record else "")
+    which = f"{weights} weights" if record else ""
+    if weights == "best":
+        note = checkpoint.kid_of(Path(run), built.translators[0])
+        which += f" (KID {note['kid']:.4f} after {note['images']} images)"
+    made_by = _label(name, method_config, which)
     print(f"{images}, {made_by}, {place} -> {folder}")
     bad = translation.translate_files(
         built.to(place).eval().requires_grad_(False),
@@ -150,11 +156,11 @@ class Chosen:
     config: Any
     run: str
     record: dict[str, Any] | None  # of the run
-    weights: str
+    weights: Weights
 
 
 def _choose(
-    function: Callable[..., None], run: str, method: str, weights: str, options: dict[str, str]
+    function: Callable[..., None], run: str, method: str, weights: Weights, options: dict[str, str]
 ) -> Chosen:
     """The method that the options of a command (`function`) name."""
     if bool(run) == bool(method):
@@ -167,7 +173,7 @@ def _choose(
     if record:
         _refuse_trained_in(module.Method, options, run)
     elif weights != "raw":
-        raise ConfigError(f"--weights is {weights!r}, but only a run has averaged weights")
+        raise ConfigError(f"--weights is {weights!r}, but only a run has averaged or best weights")
     return Chosen(name, module, build(module.Config, typed), run, record, weights)
 
 
@@ -178,7 +184,7 @@ def _build(chosen: Chosen) -> Any:
 
     built = chosen.module.Method(chosen.config)
     if chosen.record:
-        checkpoint.load_networks(built, Path(chosen.run), ema=chosen.weights == "ema")
+        checkpoint.load_networks(built, Path(chosen.run), chosen.weights)
     elif isinstance(built, TrainedMethod):
         _load_published(chosen.name, built)
     return built
@@ -396,7 +402,7 @@ def _path(text: str) -> Path | None:
 def cost(
     run: str = "",
     method: str = "",
-    weights: Literal["raw", "ema"] = "raw",
+    weights: Weights = "raw",
     sizes: str = "256,512,1024",
     limit: float = 60.0,
     runs: int | None = None,
@@ -419,7 +425,7 @@ def cost(
     Args:
         run: run folder.
         method: instead of a run.
-        weights: raw as trained, or ema, their running average.
+        weights: raw as trained; ema, their running average; or best, raw when KID was lowest.
         sizes: sides of square images in pixels, joined by commas.
         limit: seconds a size, after which no run is begun.
         runs: that count, after some that don't; 10 on a CPU and 50 on a GPU when not given.

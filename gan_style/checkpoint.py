@@ -4,6 +4,7 @@ Nothing here pickles: tensors are safetensors, everything around them is JSON in
 
     <run>/gen_ab.safetensors                     weights as trained; config.json is in the metadata
     <run>/gen_ab.ema.safetensors                 their running average
+    <run>/gen_ab.best.safetensors                as trained when KID, in the metadata, was lowest
     <run>/checkpoints/<images>/state.safetensors what is one for all processes
     <run>/checkpoints/<images>/process_0.safetensors     pools and random states of each
 """
@@ -12,7 +13,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,35 +24,61 @@ from gan_style.errors import CheckpointError
 from gan_style.files import atomic_file
 from gan_style.method import TrainedMethod
 
+Kind = Literal["raw", "ema", "best"]  # of weights: as trained, averaged, of the lowest KID
+MISSING: dict[Kind, str] = {
+    "raw": "the run has saved no weights yet",
+    "ema": "the run has saved no averaged weights yet (was it trained with --ema 0?)",
+    "best": "the run has saved no best weights yet: they are those of the lowest KID, which is "
+    "computed every --kid_every epochs and at the end; where it can't be, train.py says why",
+}
 
-def weights_file(run: Path, name: str, ema: bool) -> Path:
-    """Where the weights of a network are, as trained or averaged."""
-    return run / f"{name}{'.ema' if ema else ''}.safetensors"
+
+def weights_file(run: Path, name: str, kind: Kind) -> Path:
+    """Where the weights of a network are."""
+    return run / f"{name}{'' if kind == 'raw' else f'.{kind}'}.safetensors"
 
 
 def save_network(net: nn.Module, path: Path, record: Mapping[str, Any]) -> None:
     """Write a network's weights with the run's config in the metadata, whole or not at all."""
-    weights = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
+    save_weights(net.state_dict(), path, config=record)
+
+
+def save_weights(state: Mapping[str, Tensor], path: Path, **notes: Mapping[str, Any]) -> None:
+    """Write the state of a network, with notes as JSON in the metadata, whole or not at all."""
+    weights = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    metadata = {name: json.dumps(note) for name, note in notes.items()}
     with atomic_file(path) as partial:
-        save_file(weights, partial, metadata={"config": json.dumps(record)})
+        save_file(weights, partial, metadata=metadata)
 
 
-def load_networks(method: TrainedMethod, run: Path, ema: bool = False) -> None:
+def load_networks(method: TrainedMethod, run: Path, kind: Kind = "raw") -> None:
     """Fill the networks that `method.translate` uses from the files of a run, strictly."""
     for name in method.translators:
-        path = weights_file(run, name, ema)
+        path = weights_file(run, name, kind)
         net = getattr(method, name)
         try:
             weights = load_file(path)
         except FileNotFoundError:
-            raise CheckpointError(
-                f"{path} isn't there: the run has saved no {'averaged ' if ema else ''}weights yet"
-                + (" (was it trained with --ema 0?)" if ema else "")
-            ) from None
+            raise CheckpointError(f"{path} isn't there: {MISSING[kind]}") from None
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} can't be read: {error}") from error
         _check_fit(net.state_dict(), weights, path)
         net.load_state_dict(weights)
+
+
+def kid_of(run: Path, name: str) -> dict[str, Any]:
+    """What a network's best weights were chosen by.
+
+    `kid`, its `std`, the `direction`, `test_images` (of the side that has fewer), and the `images`
+    trained before.
+    """
+    path = weights_file(run, name, "best")
+    try:
+        with safe_open(path, framework="pt") as file:
+            note: dict[str, Any] = json.loads(file.metadata()["kid"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} doesn't say what it was chosen by: {error!r}") from error
+    return note
 
 
 def _check_fit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:

@@ -403,7 +403,9 @@ class Bench:
         options = {"direction": self.comparison.direction} if both_ways else {}
         options |= entry.options
         row["settings"] = _settings(name, record, entry.options)
-        row["weights"] = _which(run, options.get("weights", "raw"))
+        row["weights"] = _which(
+            run, options.get("weights", "raw"), str(options.get("direction", ""))
+        )
 
         files = sorted(run.glob("*.safetensors")) if run else []
         made = folder / "translated"
@@ -653,20 +655,18 @@ def _settings(name: str, record: Mapping[str, Any] | None, typed: Mapping[str, A
     return {**({"preset": preset} if preset else {}), **defaults, **chosen}
 
 
-def _which(run: Path | None, kind: str) -> str:
+def _which(run: Path | None, kind: str, direction: str) -> str:
     """Which weights a number belongs to."""
     if run is None:
         return ""
-    said = {
-        "raw": "as trained",
-        "ema": "running average",
-        "best": "best by KID of test images while training, so that its KID here is optimistic",
-    }.get(kind, kind)
     progress = run / "progress.json"
-    if not progress.exists():
-        return said
-    images = json.loads(progress.read_text(encoding="utf-8"))["images"]
-    return f"{said}, of a run of {images:,} images"
+    known = json.loads(progress.read_text(encoding="utf-8")) if progress.exists() else {}
+    if kind == "best":
+        best = known.get("kid", {}).get(direction, {})
+        after = f", after {best['best_images']:,} images" if best else ""
+        return f"of the lowest KID of test images while training, so that KID is optimistic{after}"
+    after = f", after {known['images']:,} images" if known else ""
+    return {"raw": "as trained", "ema": "running average"}.get(kind, kind) + after
 
 
 def _flags(options: Mapping[str, Any]) -> list[str]:

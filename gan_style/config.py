@@ -121,6 +121,8 @@ class TrainConfig:
     log_every: int = 10  # images between two points of a curve
     sample_every: int = 500  # images between two grids of samples; 0 draws none
     samples: int = 4  # test images of each domain in a grid
+    kid_every: int = 5  # epochs between two KIDs of test images, and one at the end; 0: none
+    kid_images: int = 50  # test images of each domain that KID compares
     checkpoint_minutes: float = 10.0  # between two checkpoints
     keep: int = 2  # checkpoints kept, newest first
 
@@ -128,7 +130,8 @@ class TrainConfig:
         """Refuse what contradicts itself, in the user's spelling."""
         counts = ("epochs", "images", "batch_size", "gradient_accumulation_steps", "log_every")
         at_least(1, **{name: getattr(self, name) for name in (*counts, "samples", "keep")})
-        zeros = ("threads", "seed", "sample_every", "checkpoint_minutes")
+        at_least(4, kid_images=self.kid_images)
+        zeros = ("threads", "seed", "sample_every", "kid_every", "checkpoint_minutes")
         at_least(0, **{name: getattr(self, name) for name in zeros})
         if self.seed >= 2**31:
             raise ConfigError(f"--seed is {self.seed}, but must be below {2**31}")
@@ -161,6 +164,7 @@ class TrainConfig:
 RESUMABLE = frozenset(
     {"run_dir", "resume", "epochs", "images", "minutes", "log_every", "sample_every", "samples"}
     | {
+        "kid_every",
         "checkpoint_minutes",
         "keep",
         "workers",

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from gan_style.errors import ConfigError
 
 Side = Literal["a", "b"]
+Direction = Literal["a2b", "b2a"]
+ENDS: dict[Direction, tuple[Side, Side]] = {"a2b": ("a", "b"), "b2a": ("b", "a")}  # from, to
 
 
 class Batch(TypedDict, total=False):
@@ -157,6 +159,8 @@ class TrainedMethod(Method):
     averaged: ClassVar[tuple[str, ...]]
     pretrained: ClassVar[dict[str, str]] = {}  # network -> the published weights that fill it
     adjustable: ClassVar[tuple[str, ...]] = ()  # options that translate may change after training
+    # Of a method that translates between two collections: the network of each way that it goes.
+    directions: ClassVar[dict[Direction, str]] = {}
 
     @property
     def batches_a_step(self) -> int:
@@ -203,6 +207,10 @@ class TrainedMethod(Method):
     @abstractmethod
     def preview(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
         """Grids to look at while training: name -> column title -> (N, 3, H, W) in [0, 1]."""
+
+    def translate_in(self, direction: Direction, content: Tensor) -> Tensor:
+        """As `translate`, in one of `directions`, whichever is configured."""
+        raise NotImplementedError
 
     def monitor(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars worth a curve that are no losses; called without gradients now and then."""

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ from gan_style import checkpoint
 from gan_style.config import TrainConfig
 from gan_style.data import DomainPair
 from gan_style.errors import CheckpointError, Interrupted, TrainingError
-from gan_style.files import sync, sync_files
+from gan_style.files import atomic_file, sync, sync_files, write_json
 from gan_style.images import from_tensor, grid
 from gan_style.method import Batch, TrainedMethod
+from gan_style.selection import Scorer, Scores
 from gan_style.signals import postponed
 
 INVERSE_DECAY = 5e-5  # a step: `--lr_decay` of pytorch-AdaIN
@@ -106,6 +107,7 @@ class Trainer:
         run: folder to write to.
         record: content of its config.json, for the exported weights.
         accelerator: where and how to run.
+        scorer: computes KID; in the main process alone, and not in every run.
     """
 
     def __init__(
@@ -116,10 +118,13 @@ class Trainer:
         run: Path,
         record: dict[str, Any],
         accelerator: Accelerator,
+        scorer: Scorer | None = None,
     ) -> None:
         self.method, self.data, self.config = method, data, config
         self.run, self.record, self.accelerator = run, record, accelerator
-        self.progress, self.history = Progress(), History()
+        self.scorer = scorer
+        self.progress, self.history, self.scores = Progress(), History(), Scores()
+        self.scores_anew = False  # earlier ones were of other test images
         self.stop_signal = 0
         self.drawn_after = -1  # images when samples were drawn last
         self._loaded = config.batch_size * method.batches_a_step  # images at once, a process
@@ -178,6 +183,8 @@ class Trainer:
             self.draw_samples()
         with closing(batches), self._bar() as bar, postponed(self._on_signal):
             while self.spent() < 1:
+                if _passed(self.scores.images, progress.images, self._score_every):
+                    started += self.score(bar)  # looking is no training
                 self._set_learning_rates()
                 gathered = [self._next(batches) for _ in range(config.gradient_accumulation_steps)]
                 for player, terms in self._step(gathered):
@@ -207,9 +214,16 @@ class Trainer:
                     )
             if self.history.images:
                 self._log(gathered[-1], bar)
+            if self._score_every and self.scores.images != progress.images:
+                self.score(bar)
         self.save()
         if self.drawn_after != progress.images:
             self.draw_samples()
+
+    @property
+    def _score_every(self) -> int:
+        """Images between two KIDs; 0 where there are none."""
+        return self.config.kid_every * len(self.data) if self.scorer else 0
 
     def _step(self, batches: Sequence[Batch]) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Every player's steps on the gathered batches; yields what the players saw.
@@ -395,6 +409,33 @@ class Trainer:
             tracker = self.accelerator.get_tracker("tensorboard")
             tracker.log_images({f"samples/{name}": picture[None]}, step=images, dataformats="NHWC")
 
+    def score(self, bar: tqdm) -> float:
+        """Compute KID in all directions and remember the weights of the lowest.
+
+        Returns:
+            The seconds that it took, which are none of the training's: what is computed about a
+            run must not change what `--minutes` makes of it.
+        """
+        assert self.scorer
+        if self._on_cuda:
+            torch.cuda.synchronize(self.accelerator.device)  # until here it is training
+        started, scores = time.monotonic(), self.scores
+        bar.set_description("computing KID")
+        weights = {n: self.net(n).state_dict() for n in self.method.directions.values()}
+        with self._looking():
+            found = self.scorer.score(weights, self.progress.images, self.accelerator.device)
+        scores.files, scores.images = self.scorer.files, self.progress.images
+        for direction, score in found.items():
+            scores.add(direction, score, weights[self.method.directions[direction]])
+        values = {f"kid/{direction}": score.kid for direction, score in found.items()}
+        values |= {f"kid_std/{direction}": score.std for direction, score in found.items()}
+        self.accelerator.log(values, step=scores.images)
+        bar.set_description()
+        bar.write(scores.line())
+        seconds = time.monotonic() - started
+        self.history.since += seconds
+        return seconds
+
     def save(self) -> None:
         """Write a checkpoint of all processes and export the networks."""
         accelerator = self.accelerator
@@ -412,6 +453,9 @@ class Trainer:
                 sync_files(partial)
                 partial.rename(folder)
                 sync(folder.parent)
+        elif accelerator.is_main_process:  # KID may have been computed since then
+            with atomic_file(folder / "state.safetensors") as state:
+                checkpoint.save_state(self._shared_state(), state)
         if accelerator.is_main_process:
             checkpoint.remove_old(self.run, self.config.keep)
             self.export()  # also when an earlier run was stopped between checkpoint and export
@@ -429,17 +473,38 @@ class Trainer:
                 )
 
     def export(self) -> None:
-        """Write every network, and the averages, as files of their own."""
+        """Write every network, the averages and the best as files of their own, and progress.json.
+
+        The best are in the checkpoint too, so that after a crash there are no others than it knows.
+        """
         for name in self.names:
-            path = checkpoint.weights_file(self.run, name, ema=False)
+            path = checkpoint.weights_file(self.run, name, "raw")
             checkpoint.save_network(self.net(name), path, self.record)
         for name, average in self.averages.items():
-            path = checkpoint.weights_file(self.run, name, ema=True)
+            path = checkpoint.weights_file(self.run, name, "ema")
             checkpoint.save_network(average.module, path, self.record)
+        for direction, score in self.scores.best.items():
+            path = checkpoint.weights_file(self.run, self.method.directions[direction], "best")
+            note = {"direction": direction, "weights": "as trained (raw)", **asdict(score)}
+            checkpoint.save_weights(
+                self.scores.weights[direction], path, config=self.record, kid=note
+            )
+        write_json(self.run / "progress.json", self._summary())
+
+    def _summary(self) -> dict[str, Any]:
+        """What the training has cost, and its KIDs, for other programs."""
+        return {
+            **vars(self.progress),
+            "device": device_name(self.accelerator.device),
+            "processes": self.accelerator.num_processes,
+            "mixed_precision": self.accelerator.mixed_precision,
+            "kid": self.scores.summary(),
+        }
 
     def _shared_state(self) -> dict[str, Any]:
         return {
             "progress": vars(self.progress),
+            "scores": self.scores.state(),
             "images": self._fingerprint(),
             "nets": {name: self.net(name).state_dict() for name in self.names},
             "averages": {name: average.state_dict() for name, average in self.averages.items()},
@@ -483,6 +548,9 @@ class Trainer:
         for leftover in folder.parent.glob(".partial-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         self.progress = Progress(**shared["progress"])
+        self.scores = Scores.from_state(shared["scores"])
+        if self.scorer and self.scores.images and self.scores.files != self.scorer.files:
+            self.scores, self.scores_anew = Scores(), True
         for name in self.names:
             self.net(name).load_state_dict(shared["nets"][name])
         for name, average in self.averages.items():
@@ -509,6 +577,11 @@ def _on(value: Any, device: torch.device) -> Any:
 def _passed(before: int, after: int, every: int) -> bool:
     """Whether a multiple of `every` lies in (before, after]; never for 0."""
     return bool(every) and before // every != after // every
+
+
+def device_name(device: torch.device) -> str:
+    """cpu, or what the accelerator calls itself."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _peak_memory(device: torch.device) -> float:

@@ -24,6 +24,7 @@ TINY = {
     "workers": 1,
     "threads": 1,  # tiny kernels on busy cores: two threads would wait for each other
     "pool_size": 3,
+    "kid_every": 0,  # Inception would be fetched
 }
 
 
@@ -53,11 +54,15 @@ def toy(tmp_path):
 
 @pytest.fixture
 def train_alone(monkeypatch, capsys):
-    """`train.py` in this process: flags in, what it printed out; SystemExit where it refuses."""
+    """`train.py` in this process: flags in, what it printed out; SystemExit where it refuses.
+
+    Without KID unless asked for, as its features would be fetched.
+    """
     import train as script
     from gan_style import command
 
     def run(**options):
+        options = {"kid_every": 0} | options
         flags = [f"--{key}={value}" for key, value in options.items()]
         monkeypatch.setattr(sys, "argv", ["train.py", *flags])
         command.run("train.py", script.main)

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from conftest import TINY
 from PIL import Image
 
 from gan_style import comparison, evaluation
@@ -165,6 +166,16 @@ def test_weights_of_a_run_are_inputs_too(calls, compare, train, toy):
     weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
     compare(gan)
     assert stages(calls) == ["translate", "translate"]
+
+
+def test_whose_weights_a_number_belongs_to_is_said(tmp_path):
+    run = tmp_path
+    assert comparison._which(None, "raw", "") == ""
+    assert comparison._which(run, "raw", "a2b") == "as trained"
+    kid = {"a2b": {"best": 0.1, "best_images": 1000}}
+    (run / "progress.json").write_text(json.dumps({"images": 2000, "kid": kid}))
+    assert comparison._which(run, "ema", "a2b") == "running average, after 2,000 images"
+    assert comparison._which(run, "best", "a2b").endswith("KID is optimistic, after 1,000 images")
 
 
 def test_a_network_of_one_style_is_scored_against_its_own(calls, compare, train_alone, toy):
@@ -394,3 +405,40 @@ def test_settings_are_all_options_of_a_preset():
     assert settings["pooling"] == "average"
     assert settings["iterations"] == 7
     assert settings["tv_weight"] == "0.0"
+
+
+@pytest.mark.slow
+def test_a_comparison_from_training_to_the_page(toy, gan_style, tmp_path):
+    """Everything by real processes: trains, translates both ways, times, measures, reports."""
+    options = "\n".join(f"{key} = {json.dumps(value)}" for key, value in TINY.items())
+    (tmp_path / "tiny.toml").write_text(f"{options}\nimages = 2\nsample_every = 0\nkid_every = 0\n")
+    head = HEAD.replace('cost_sizes = ""', 'cost_sizes = "32"')
+    text = '[methods.GAN.train]\nconfig = "tiny.toml"\n'
+    text += '[methods.wrong]\nmethod = "gatys"\nitrations = 3\n'
+    (tmp_path / "compare.toml").write_text(head + text)
+    said = gan_style("compare", config="compare.toml")
+    report = Path("results/toy/report")
+    assert said.endswith(f"report: {report}/index.html\n")
+    rows = json.loads((report / "metrics.json").read_text())["methods"]
+    assert rows["GAN"]["error"] is None
+    assert rows["GAN"]["cost"]["training"]["images"] == 2
+    assert rows["GAN"]["cost"]["sizes"]["32"]["median"] > 0
+    assert rows["GAN"]["weights"] == "as trained, after 2 images"
+    assert 0 < rows["GAN"]["values"]["cycle_l1"]["value"] < 1
+    assert rows["wrong"]["error"] == "unknown option --itrations: did you mean '--iterations'?"
+    page = (report / "index.html").read_text()
+    assert "did you mean" in page
+    assert page.count("data:image/") > 4
+    again = gan_style("compare", config="compare.toml")
+    assert [line for line in again.splitlines() if line.startswith("  ")] == [
+        "  pairs: as before",
+        "  evaluate: as before",
+        "  evaluate: as before",
+        "  train: as before",
+        "  translate: as before",
+        "  translate back: as before",
+        "  cost: as before",
+        "  evaluate: as before",
+        "  translate",
+        f"  failed: {rows['wrong']['error']}",
+    ]

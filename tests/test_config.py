@@ -162,6 +162,8 @@ def test_a_broken_file_is_named(tmp_path, text, said):
         (DataConfig, {"test_share": 1.0}, "--test_share is 1.0"),
         (DataConfig, {"preprocess": "crops"}, "did you mean 'crop'?"),
         (TrainConfig, {"minutes": 0.0}, "--minutes is 0.0"),
+        (TrainConfig, {"kid_every": -1}, "--kid_every is -1, but must be at least 0"),
+        (TrainConfig, {"kid_images": 3}, "--kid_images is 3, but must be at least 4"),
         (TrainConfig, {"images": 5, "minutes": 1.0}, "one budget is enough"),
         (TrainConfig, {"epochs": 5, "images": 9}, "--epochs is 5 and --images is 9: one budget"),
         (TrainConfig, {"ema": 1.0}, "--ema is 1.0"),

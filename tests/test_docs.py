@@ -23,7 +23,8 @@ PROGRAMS = {
 def commands():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        code = re.findall(r"^```\w*\n(.*?)^```", text, re.S | re.M) + re.findall(r"`([^`\n]+)`", text)
+        code = re.findall(r"^```\w*\n(.*?)^```", text, re.S | re.M)
+        code += re.findall(r"`([^`\n]+)`", text)
         for line in "\n".join(code).splitlines():
             if re.search(r"(python|launch.*|torchrun.*) train\.py|python -m ", line):
                 yield page.name, line.strip()

@@ -1,5 +1,6 @@
 """Real child processes: several at once, and one that is killed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -36,7 +37,7 @@ def launch(processes, script, *arguments, **environment):
 @pytest.fixture(scope="module")
 def launched(tmp_path_factory):
     """A task of the worker on a toy domain, once for all cases: its folder and its stderr."""
-    toy = synth.make(tmp_path_factory.mktemp("data") / "toy", size=32, train=6, test=3)
+    toy = synth.make(tmp_path_factory.mktemp("data") / "toy", size=32, train=6, test=4)
 
     @cache
     def run(task, processes):
@@ -101,6 +102,21 @@ def test_two_processes_have_own_pools(launched):
 
 
 @pytest.mark.distributed
+@pytest.mark.parametrize("case", CASES)
+def test_kid_is_computed_by_one_process_for_all(launched, case):
+    out, said = launched("train", 2)
+    summary = json.loads((out / case / "progress.json").read_text())
+    assert summary["processes"] == 2
+    images = summary["images"]
+    assert [each["last_images"] for each in summary["kid"].values()] == [images, images], said
+    (path,) = out.glob(f"{case}/checkpoints/*/state.safetensors")
+    scores = checkpoint.load_state(path)["scores"]
+    for direction, net in (("a2b", "gen_ab"), ("b2a", "gen_ba")):
+        best = load_file(out / case / f"{net}.best.safetensors")
+        assert all(torch.equal(best[key], scores["weights"][direction][key]) for key in best)
+
+
+@pytest.mark.distributed
 def test_train_py_runs_with_two_processes_and_resumes(toy, tmp_path):
     flags = [f"--{key}={value}" for key, value in TINY.items()]
     flags += [f"--domain={toy}", f"--run_dir={tmp_path / 'run'}"]
@@ -134,7 +150,13 @@ def test_two_processes_gather_batches_in_bf16(toy, tmp_path):
 
 def dualgan(preset):
     """The options of a small run."""
-    small = {"workers": 1, "threads": 1, "width_generator": 2, "width_discriminator": 2}
+    small = {
+        "workers": 1,
+        "threads": 1,
+        "kid_every": 0,
+        "width_generator": 2,
+        "width_discriminator": 2,
+    }
     return small | CASES[preset]
 
 

@@ -685,7 +685,7 @@ def test_what_was_trained_cannot_be_changed_when_translating(train, toy, gan_sty
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"weights": "ema"}, "--weights is 'ema', but only a run has averaged weights"),
+        ({"weights": "ema"}, "--weights is 'ema', but only a run has averaged or best weights"),
         ({"save_every": 5}, "--save_every is 5, but adain has no iterations to show"),
         ({"seed": 2**31}, "--seed is 2147483648, but must be below 2147483648"),
         ({"optios": 1}, "unknown option --optios"),

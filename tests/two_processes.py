@@ -4,7 +4,7 @@ Usage: two_processes.py descend|train DOMAIN OUT
 
 - descend: two steps of plain descent in float64, where the order of a sum doesn't show; each case
   on 2 and on 4 images at once, a process seeing one at a time, or all where it is the only one.
-- train: as train.py would.
+- train: as train.py would, with KID of mean colours.
 """
 
 import sys
@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from gan_style import command, config, methods
 from gan_style.config import DataConfig, TrainConfig
 from gan_style.data import DomainPair, domain_from_folder
+from gan_style.selection import Scorer
 from gan_style.training import Trainer
 
 CASES = {  # at 64 pixels all that dropout meets is 0, made so by the norm of a single pixel
@@ -100,12 +101,17 @@ def follow(trainer):
     return moved, exchanged
 
 
+class Colours(torch.nn.Module):
+    def forward(self, images):
+        return images.mean(dim=(2, 3))
+
+
 def train(name, domain, out, accelerator):
     method, data = make(CASES[name], DomainPair, domain)
     images = 4 * method.batches_a_step * accelerator.num_processes
-    trainer = Trainer(
-        method, data, TrainConfig(images=images, sample_every=4), out / name, {}, accelerator
-    )
+    scorer = Scorer(method, data, 4, Colours()) if accelerator.is_main_process else None
+    config = TrainConfig(images=images, sample_every=4, kid_every=1)
+    trainer = Trainer(method, data, config, out / name, {}, accelerator, scorer)
     trainer.train()
     tensors = weights(trainer) | {"random": torch.get_rng_state()}
     save_file(tensors, out / f"{name}_{accelerator.process_index}.safetensors")

@@ -21,7 +21,7 @@ from torch.nn.functional import l1_loss as l1
 from gan_style.config import at_least
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
-from gan_style.method import Batch, Paper, Styles, TrainedMethod
+from gan_style.method import Batch, Direction, Paper, Styles, TrainedMethod
 from gan_style.nn.blocks import both_ways, from_signed, frozen, to_signed
 from gan_style.nn.discriminators import PatchDiscriminator, PixelDiscriminator
 from gan_style.nn.generators import ResnetGenerator, UnetGenerator
@@ -83,6 +83,7 @@ class Method(TrainedMethod):
     }
     averaged: ClassVar[tuple[str, ...]] = ("gen_ab", "gen_ba")
     adjustable: ClassVar[tuple[str, ...]] = ("direction",)
+    directions: ClassVar[dict[Direction, str]] = {"a2b": "gen_ab", "b2a": "gen_ba"}
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -100,7 +101,7 @@ class Method(TrainedMethod):
     @property
     def translators(self) -> tuple[str, ...]:
         """The generator of the configured direction."""
-        return ("gen_ab",) if self.config.direction == "a2b" else ("gen_ba",)
+        return (self.directions[self.config.direction],)
 
     def optimizer(self, player: str, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """One Adam for both generators, one for both discriminators."""
@@ -110,9 +111,13 @@ class Method(TrainedMethod):
 
     def translate(self, content: Tensor, style: Styles = None) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] through the generator of `direction`; `style` is unread."""
-        (name,) = self.translators
-        channels = self.config.channels_a if name == "gen_ab" else self.config.channels_b
-        return from_signed(getattr(self, name)(to_signed(content, channels)))
+        return self.translate_in(self.config.direction, content)
+
+    def translate_in(self, direction: Direction, content: Tensor) -> Tensor:
+        """The same through the generator of one direction."""
+        c = self.config
+        channels = c.channels_a if direction == "a2b" else c.channels_b
+        return from_signed(getattr(self, self.directions[direction])(to_signed(content, channels)))
 
     def _signed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         c = self.config

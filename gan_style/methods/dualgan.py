@@ -37,7 +37,7 @@ from torch.nn.functional import l1_loss as l1
 from gan_style.config import at_least
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
-from gan_style.method import Batch, Paper, Styles, TrainedMethod
+from gan_style.method import Batch, Direction, Paper, Styles, TrainedMethod
 from gan_style.nn.blocks import both_ways, from_signed, frozen, to_signed
 from gan_style.nn.dualgan import (
     Bottleneck,
@@ -178,6 +178,7 @@ class Method(TrainedMethod):
     }
     averaged: ClassVar[tuple[str, ...]] = ("gen_ab", "gen_ba")
     adjustable: ClassVar[tuple[str, ...]] = ("direction",)
+    directions: ClassVar[dict[Direction, str]] = {"a2b": "gen_ab", "b2a": "gen_ba"}
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -214,7 +215,7 @@ class Method(TrainedMethod):
     @property
     def translators(self) -> tuple[str, ...]:
         """The generator of the configured direction."""
-        return ("gen_ab",) if self.config.direction == "a2b" else ("gen_ba",)
+        return (self.directions[self.config.direction],)
 
     def optimizer(self, player: str, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """One RMSprop for both generators, one for both critics."""
@@ -229,12 +230,15 @@ class Method(TrainedMethod):
         An image's translation doesn't depend on the others: each has the noise of torch's initial
         seed and statistics of its own.
         """
-        (name,) = self.translators
+        return self.translate_in(self.config.direction, content)
+
+    def translate_in(self, direction: Direction, content: Tensor) -> Tensor:
+        """The same through the generator of one direction."""
         c = self.config
-        signed = to_signed(content, c.channels_a if name == "gen_ab" else c.channels_b)
+        signed = to_signed(content, c.channels_a if direction == "a2b" else c.channels_b)
         devices = [content.device] if content.is_cuda else []
         with torch.random.fork_rng(devices):
-            return from_signed(self._each(getattr(self, name), signed))
+            return from_signed(self._each(getattr(self, self.directions[direction]), signed))
 
     def _each(self, net: nn.Module, images: Tensor) -> Tensor:
         """Through a generator as if every image came alone."""

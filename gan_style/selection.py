@@ -1,0 +1,219 @@
+"""How good a training's translations are by now, in one number, and which weights made the best.
+
+For each direction between two collections it is the KID, by Inception's features (metrics/kid.py):
+translations of test images of one side against test images of the other. These are the same images
+every time, spread over their folder, scaled as for training and cropped in the middle. They are
+translated as `translate` does it: in fp32, rounded to 8 bits, by the weights as trained.
+
+The lowest of many such numbers is lower than its weights deserve, because they were chosen by these
+very images: what they are worth, other images tell.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gan_style.data import Domain, DomainPair
+from gan_style.images import spread
+from gan_style.method import ENDS, Direction, Side, TrainedMethod
+from gan_style.metrics import _features, kid
+
+FEWEST = 4  # images a side, for `std`: halves of fewer have no pairs
+PIXELS_A_BATCH = 2**20  # on an accelerator: 11 images, or fewer large ones
+INCEPTION_PIXELS = 299**2  # that it makes of every image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One KID of one direction."""
+
+    kid: float
+    std: float  # spread over halves of the test images
+    test_images: int  # of the side that has fewer
+    images: int  # trained before
+
+
+@dataclass(kw_only=True)
+class Scores:
+    """The last and the lowest KID of each direction; part of a run's checkpoints."""
+
+    files: list[str] = field(default_factory=list)  # the test images that all of it is of
+    images: int = 0  # trained when KID was computed last
+    last: dict[Direction, Score] = field(default_factory=dict)
+    best: dict[Direction, Score] = field(default_factory=dict)
+    weights: dict[Direction, dict[str, Tensor]] = field(default_factory=dict)  # of the best
+
+    def add(self, direction: Direction, score: Score, weights: Mapping[str, Tensor]) -> None:
+        """Take note of a score; of equal ones the first stays the best."""
+        self.last[direction] = score
+        if direction not in self.best or score.kid < self.best[direction].kid:
+            self.best[direction] = score
+            self.weights[direction] = {
+                key: value.detach().to("cpu", copy=True) for key, value in weights.items()
+            }
+
+    def state(self) -> dict[str, Any]:
+        """For `checkpoint.save_state`."""
+        last, best = (
+            {direction: asdict(each) for direction, each in scores.items()}
+            for scores in (self.last, self.best)
+        )
+        return {**vars(self), "last": last, "best": best}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Scores":
+        """What `state` was made of."""
+        last, best = (
+            {direction: Score(**each) for direction, each in state[name].items()}
+            for name in ("last", "best")
+        )
+        return cls(**{**state, "last": last, "best": best})
+
+    def line(self) -> str:
+        """The KIDs that were computed last, each beside the lowest so far."""
+        words = []
+        for direction, score in self.last.items():
+            best = self.best[direction]
+            lowest = "the lowest" if best is score else f"lowest {best.kid:.4f} at {best.images}"
+            if score.images == self.images:
+                words.append(f"{direction} {score.kid:.4f} ± {score.std:.4f} ({lowest})")
+        return f"KID after {self.images} images: {', '.join(words) or 'translations hold NaN'}"
+
+    def best_line(self) -> str:
+        """The lowest KIDs; empty where there are none."""
+        words = [
+            f"{direction} {best.kid:.4f} ± {best.std:.4f} after {best.images} images"
+            for direction, best in self.best.items()
+        ]
+        return f"lowest KID: {', '.join(words)}: translate --weights best" if words else ""
+
+    def summary(self) -> dict[Direction, dict[str, float]]:
+        """Direction -> numbers, for progress.json."""
+        return {
+            direction: {
+                "best": best.kid,
+                "best_images": best.images,
+                "last": self.last[direction].kid,
+                "last_images": self.last[direction].images,
+                "test_images": best.test_images,
+            }
+            for direction, best in self.best.items()
+        }
+
+
+class Scorer:
+    """KID of every direction of a method.
+
+    Args:
+        method: its networks as they were built: copies of those that translate are taken, which
+            no precision, compilation or distribution is wrapped around.
+        data: whose test images, at least FEWEST a side.
+        count: of these.
+        features: those of `load_features`.
+    """
+
+    def __init__(
+        self, method: TrainedMethod, data: DomainPair, count: int, features: nn.Module
+    ) -> None:
+        self.method = deepcopy(method).eval().requires_grad_(False)
+        for nets in method.players.values():
+            for net in set(nets) - set(method.directions.values()):
+                delattr(self.method, net)
+        self.data, self.count, self.features = data, count, features
+        self.metric = kid.Metric()
+        self.real: dict[Side, Tensor] = {}  # features of test images
+
+    @property
+    def files(self) -> list[str]:
+        """The test images, by the names of their folders and their own."""
+        chosen = (spread(self.data.domain.test(side), self.count) for side in self.data.sides)
+        return [f"{path.parent.name}/{path.name}" for paths in chosen for path in paths]
+
+    def score(
+        self, weights: Mapping[str, Mapping[str, Tensor]], images: int, device: torch.device
+    ) -> dict[Direction, Score]:
+        """Direction -> KID; without those whose translations are no numbers.
+
+        Args:
+            weights: network -> its state.
+            images: that it was trained on.
+            device: to compute on.
+        """
+        self.method.to(device)
+        self.features.to(device)
+        for net, state in weights.items():
+            getattr(self.method, net).load_state_dict(state)
+        batch = self.data.samples(self.count)
+        scores: dict[Direction, Score] = {}
+        for direction in self.method.directions:
+            source, target = ENDS[direction]
+            if target not in self.real:
+                self.real[target] = self._features(batch[target], device)
+            made = self._features(batch[source], device, direction)
+            if made.isfinite().all():
+                found = self.metric.distance(made, self.real[target])
+                scores[direction] = Score(
+                    kid=found["value"],
+                    std=found["std"],
+                    test_images=int(found["images"]),
+                    images=images,
+                )
+        return scores
+
+    @torch.inference_mode()
+    def _features(
+        self, images: Tensor, device: torch.device, direction: Direction | None = None
+    ) -> Tensor:
+        """(N, D) of images (N, 3, H, W), or of their translations; on the CPU."""
+        height, width = images.shape[-2:]
+        pixels = max(height * width, INCEPTION_PIXELS)
+        most = 1 if device.type == "cpu" else max(1, PIXELS_A_BATCH // pixels)
+        rows = []
+        for some in images.split(most):
+            shown = some.to(device)
+            if direction:
+                made = self.method.translate_in(direction, shown)
+                shown = (made * 255).round() / 255  # as in a PNG
+            rows.append(self.features(shown).cpu())
+        return torch.cat(rows)
+
+
+def obstacle(method: TrainedMethod, domain: Domain) -> str:
+    """Why there can be no KID; empty where there can be."""
+    if not method.directions:
+        return "this method doesn't translate between two collections"
+    for side in method.sides:
+        count = len(domain.test(side))
+        if count < FEWEST:
+            return f"{count} test images of {side.upper()}, but it needs {FEWEST} a side"
+    return ""
+
+
+def load_features() -> nn.Module:
+    """Inception, fetched where it isn't here.
+
+    Raises:
+        WeightsError, Interrupted: as `weights.fetch`.
+    """
+    with _impatient():
+        return _features.extractor("inception")
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """Have pip try twice only: without a network its six tries can take minutes."""
+    name = "PIP_RETRIES"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]
