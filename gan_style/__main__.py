@@ -371,7 +371,8 @@ def evaluate(
         _path(reconstructed),
     )  # fmt: skip
     target = _path(collection) or (Path(style) if Path(style).is_dir() and style else None)
-    place = _device(device)
+    place = _float64(_device(device))
+    make_writable(path.parent)
     how = evaluation.How(
         device=place,
         size=size,
@@ -490,13 +491,13 @@ def compare(config: str, redo: str = "", **options: str) -> None:
     what, entries = comparison.read(Path(config), options)
     typed = ["python", "-m", "gan_style", "compare", f"--config={config}"]
     typed += [f"--{key}={value}" for key, value in options.items()]
-    folder = comparison.compare(
-        what, entries, shlex.join(typed), [label for label in redo.split(",") if label], print
-    )
+    labels = [label for label in redo.split(",") if label]
+    device = _float64(_device(what.device))
+    folder = comparison.compare(what, entries, shlex.join(typed), labels, device, print)
     print(f"report: {report.write(folder, what.rows)}")
 
 
-def write_report(report: str, rows: int = 12) -> None:
+def write_report(report: str, rows: int | None = None) -> None:
     """Write a comparison's report again, with the votes that came in meanwhile.
 
     Reads metrics.json, the images it names, and votes/*.csv.
@@ -504,7 +505,7 @@ def write_report(report: str, rows: int = 12) -> None:
 
     Args:
         report: its folder.
-        rows: contents in its pictures.
+        rows: contents in its pictures; as before when not given.
     """
     at_least(1, rows=rows)
     from gan_style import report as reports
@@ -636,6 +637,13 @@ def _device(wanted: str):  # type: ignore[no-untyped-def]  # torch.device, impor
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"--device is {wanted!r}, which doesn't work here: {reason}") from error
+
+
+def _float64(device):  # type: ignore[no-untyped-def]  # torch.device, imported late
+    """Refuse a device without it, as metrics are computed in it."""
+    if device.type == "mps":
+        raise ConfigError("--device is 'mps', which has no float64 to measure in: give cpu")
+    return device
 
 
 def _overview() -> str:

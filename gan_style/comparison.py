@@ -13,6 +13,7 @@ is done again only when what it reads has changed. A method that fails is a row 
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -41,6 +42,21 @@ GAN_STYLE = (sys.executable, "-m", "gan_style")
 POINTLESS = "not computed (of these images it says nothing)"
 TAIL = 4000  # characters of a failed command's output that its reason is looked for in
 UNCHANGED, STYLES = "unchanged", "style images"  # labels of the reference rows
+LABEL = re.compile(r"\w[\w .+()-]{0,63}")  # also a folder's name
+TAKEN = (UNCHANGED, STYLES, "pairs", "features")
+# What a comparison says itself, the same for every method.
+OURS = (
+    "content",
+    "out",
+    "style",
+    "pairs",
+    "side",
+    "seed",
+    "device",
+    "resume",
+    "overwrite",
+    "config",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +86,8 @@ class Comparison:
         at_least(1, pairs=self.pairs, side=self.side, rows=self.rows)
         at_least(32, size=self.size)
         at_least(0, seed=self.seed, cost_limit=self.cost_limit)
+        if self.seed >= 2**31:
+            raise ConfigError(f"--seed is {self.seed}, but must be below {2**31}")
         if self.direction not in ("a2b", "b2a"):
             raise ConfigError(f"--direction is {self.direction!r}: known: a2b, b2a")
         if not self.domain and not (self.content and self.style):
@@ -82,7 +100,7 @@ class Comparison:
     @property
     def sides(self) -> list[str]:
         """The sides that methods are timed at, as they were typed."""
-        return [side for side in self.cost_sizes.split(",") if side]
+        return [side.strip() for side in self.cost_sizes.split(",") if side.strip()]
 
     @property
     def results(self) -> Path:
@@ -91,7 +109,8 @@ class Comparison:
 
     def folders(self) -> tuple[Path, Path, Path]:
         """Contents, style images, and the target collection."""
-        root = Path(self.domain) if "/" in self.domain else Path(self.data_root) / self.domain
+        known = Path(self.data_root) / self.domain
+        root = known if known.is_dir() or not Path(self.domain).is_dir() else Path(self.domain)
         source, target = self.direction.upper().split("2")
         content = Path(self.content or root / f"test{source}")
         style = Path(self.style or root / f"train{target}")
@@ -99,10 +118,8 @@ class Comparison:
         collection = self.collection or (self.style or root / f"test{target}")
         for folder in (content, style, Path(collection)):
             if not folder.is_dir():
-                known = f"; get it by: python -m data_tools.download {self.domain}" * bool(
-                    self.domain
-                )
-                raise DataError(f"no folder {folder}{known}")
+                get = f"; get it by: python -m data_tools.download {self.domain}"
+                raise DataError(f"no folder {folder}{get if self.domain else ''}")
         return content, style, Path(collection)
 
 
@@ -147,14 +164,22 @@ def read(path: Path, typed: Mapping[str, str]) -> tuple[Comparison, list[Entry]]
     if not isinstance(tables, dict) or not tables:
         raise ConfigError(f"--config {path}: no table [methods.<label>], nothing to compare")
     comparison: Comparison = config.build(Comparison, {**content, **typed})
+    if len({label.casefold() for label in tables}) < len(tables):
+        raise ConfigError(f"--config {path}: two methods have the same label")
     return comparison, [_entry(path, label, table) for label, table in tables.items()]
 
 
 def _entry(path: Path, label: str, table: Any) -> Entry:
     if not isinstance(table, dict):
         raise ConfigError(f"--config {path}: methods.{label} is {table!r}, no table")
-    if label in (UNCHANGED, STYLES) or Path(label).name != label or label.startswith("."):
+    if not LABEL.fullmatch(label) or label.casefold() in TAKEN:
         raise ConfigError(f"--config {path}: a method can't be called {label!r}")
+    for key in OURS:
+        if key in table:
+            raise ConfigError(
+                f"--config {path}: methods.{label}.{key} is {table[key]!r}, but that is the "
+                "comparison's own, the same for all methods: leave it out"
+            )
     ours = {key: table[key] for key in ("method", "run", "train", "translated") if key in table}
     if len(ours) != 1:
         raise ConfigError(
@@ -180,6 +205,7 @@ def compare(
     entries: Sequence[Entry],
     typed: str,
     redo: Sequence[str],
+    device: torch.device,
     say: Callable[[str], None],
 ) -> Path:
     """Do whatever isn't done yet, and write <results>/report/metrics.json; returns its folder.
@@ -189,6 +215,7 @@ def compare(
         entries: the methods, in the order of the report.
         typed: the command that the user typed, for the report.
         redo: labels of methods to do anew, but for their training.
+        device: where to compute.
         say: told what is done, a line each time.
 
     Raises:
@@ -200,6 +227,8 @@ def compare(
     if not real:
         raise DataError(f"{collection}: no images in this folder")
     work, report = comparison.results / "compare", comparison.results / "report"
+    folders = {"content": str(content), "style": str(style), "collection": str(collection)}
+    _refuse_foreign(report, folders)
     columns = evaluation.choose([name for name in comparison.metrics.split(",") if name])
     pairs = make_pairs(work, content, style, comparison, say)
     say(f"{len(pairs.rows)} contents of {content}, each with a style of {style}")
@@ -208,7 +237,6 @@ def compare(
             known = did_you_mean(label, [entry.label for entry in entries])
             raise ConfigError(f"--redo has {label!r}: {known}")
         Stages(work / label, say).forget()
-    device = torch.device(comparison.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     how = evaluation.How(
         device=device,
         size=comparison.size,
@@ -223,20 +251,22 @@ def compare(
             {"collection", "content", "style"},
             "the contents themselves: how far there is to go",
         ),
-        STYLES: bench.reference(
+    }
+    if not set(list_images(style)) & set(real):  # compared with themselves they would be perfect
+        count = len(set(pairs.styles))
+        rows[STYLES] = bench.reference(
             STYLES,
             pairs.styles,
             {"collection"},
-            "the pairs' style images, real ones of the target: as close as one can come",
-        ),
-    }
+            f"the pairs' {count} style images, real ones of the target: as close as one can come",
+        )
     for number, entry in enumerate(entries, start=1):
         say(f"{number}/{len(entries)} {entry.label}")
         rows[entry.label] = bench.row(entry)
     write_json(
         report / "metrics.json",
         {
-            "title": comparison.title or f"{Path(comparison.domain).name} {comparison.direction}",
+            "title": comparison.title or f"{content} towards {collection}",
             "made_by": evaluation.made_by(device),
             "command": typed,
             "protocol": {
@@ -244,9 +274,8 @@ def compare(
                 "resize": evaluation.resizing(how),
                 "seed": how.seed,
                 "side": comparison.side,
-                "content": str(content),
-                "style": str(style),
-                "collection": str(collection),
+                "rows": comparison.rows,
+                **folders,
                 "collection_images": len(real),
             },
             "pairs": [
@@ -323,8 +352,22 @@ def make_pairs(
             write_pairs(partial / "pairs.csv", rows)
 
     key = fingerprint([how.side, drawn], [path for paths in files.values() for path in paths])
-    Stages(work, say).do("pairs", key, make)
+    Stages(work, say).do("pairs", key, make, folder)
     return Pairs(folder, read_pairs(folder / "pairs.csv"))
+
+
+def _refuse_foreign(report: Path, folders: Mapping[str, str]) -> None:
+    """Refuse to replace the report of another comparison."""
+    path = report / "metrics.json"
+    if not path.exists():
+        return
+    protocol = json.loads(path.read_text(encoding="utf-8"))["protocol"]
+    for key, folder in folders.items():
+        if protocol.get(key) != folder:
+            raise ConfigError(
+                f"{report} is of the {key} folder {protocol.get(key)}, not {folder}: give another "
+                "--name, or remove it"
+            )
 
 
 def _copy(source: Path, target: Path, side: int) -> None:
@@ -351,12 +394,13 @@ class Bench:
         row = _empty_row()
         try:
             samples = self._outside(entry, row) if entry.translated else self._ours(entry, row)
-            row["values"] = self._evaluate(entry.label, samples, self.columns)
+            row["values"] = self._evaluate(entry.label, samples, self.columns, row)
             row["images"] = [_relative(each.translated, self._report) for each in samples]
         except Interrupted:
             raise
-        except (Failed, UserError, OSError) as error:
-            row["error"] = " ".join(str(error).split())
+        except Exception as error:  # whatever it is, the other methods go on
+            kind = "" if isinstance(error, Failed | UserError) else f"{type(error).__name__}: "
+            row["error"] = kind + " ".join(str(error).split())
             self.say(f"  failed: {row['error']}")
         return row
 
@@ -367,9 +411,14 @@ class Bench:
             evaluation.Sample(name=image.name, translated=image, content=content, style=style)
             for image, content, style in pairs
         ]
-        columns = {key: each for key, each in self.columns.items() if each.against in against}
+        columns = {
+            key: each
+            for key, each in self.columns.items()
+            # The product is of the content too.
+            if each.against in against and (each.metric != "artfid" or "content" in against)
+        }
         row = _empty_row() | {"reference": True, "notes": [note]}
-        found = self._evaluate(label, samples, columns)
+        found = self._evaluate(label, samples, columns, row)
         row["values"] = {key: found.get(key, {"missing": POINTLESS}) for key in self.columns}
         row["images"] = [_relative(path, self._report) for path in images]
         return row
@@ -402,7 +451,7 @@ class Bench:
         both_ways = "direction" in known
         options = {"direction": self.comparison.direction} if both_ways else {}
         options |= entry.options
-        row["settings"] = _settings(name, record, entry.options)
+        row["settings"] = _settings(name, known, record, entry.options)
         row["weights"] = _which(
             run, options.get("weights", "raw"), str(options.get("direction", ""))
         )
@@ -422,7 +471,7 @@ class Bench:
             again = [*source, *_flags(options | {"direction": way})]
             self._translate(stages, "translate back", back, made, again, files, row)
         its = {key: options[key] for key in options if key in (*known, "preset", "weights")}
-        row["cost"] = self._cost(stages, folder, [*source, *_flags(its)], files, run)
+        row["cost"] = self._cost(stages, folder, [*source, *_flags(its)], files, run, row)
         row["licences"] = row["cost"].pop("licences", [])
         style = Path(own) if own and Path(own).is_file() else self.pairs.style
         return evaluation.match(
@@ -436,18 +485,23 @@ class Bench:
             options["domain"] = self.comparison.domain
         options |= entry.train
         precision = options.pop("mixed_precision", "no")
-        key = fingerprint([command.with_file(options), precision], [])
-        run = stages.folder / f"run-{key[:8]}"  # a run of other options stays
+        flat = command.with_file(options)
+        if not flat.get("domain") and not flat.get("data_a"):
+            raise Failed("it has nothing to train on: give it a domain, or the comparison")
+        key = fingerprint([flat, precision], _read_by_training(flat))
+        run = stages.folder / f"run-{key[:8]}"  # a run of other options or images stays
         typed = [sys.executable, str(TRAIN), f"--run_dir={run}", *_flags(options)]
         setting = {"ACCELERATE_MIXED_PRECISION": str(precision)}
         row["commands"].append(_shown(typed, setting if precision != "no" else {}))
 
         def train(resume: bool) -> None:
             del resume  # a run knows by itself
-            going_on = ["--resume=auto"] if (run / "config.json").exists() else []
-            call([*typed, *going_on], setting)
+            saved = any(run.glob("checkpoints/0*"))
+            if not saved:  # killed before its first checkpoint
+                shutil.rmtree(run, ignore_errors=True)
+            call([*typed, *(["--resume=auto"] if saved else [])], setting)
 
-        stages.do("train", key, train)
+        stages.do("train", key, train, run / "config.json")
         return run
 
     def _translate(
@@ -462,7 +516,7 @@ class Bench:
     ) -> None:
         typed = [*GAN_STYLE, "translate", *options, f"--content={content}", f"--out={out}"]
         typed += ["--side=0", f"--seed={self.comparison.seed}", *self._device]
-        row["commands"].append(_shown(typed, {}))
+        row["commands"].append(_shown([*typed, "--overwrite"], {}))
 
         def translate(resume: bool) -> None:
             if not resume:
@@ -470,7 +524,8 @@ class Bench:
             call([*typed, *(["--resume"] if resume and out.exists() else [])], {})
 
         images = [*list_images(content), *(self.pairs.styles if "--pairs" in str(typed) else [])]
-        stages.do(stage, fingerprint([typed], [*weights_files, *images]), translate)
+        key = fingerprint([typed[len(GAN_STYLE) :]], [*weights_files, *images])
+        stages.do(stage, key, translate, out)
 
     @property
     def _device(self) -> list[str]:
@@ -483,20 +538,25 @@ class Bench:
         options: Sequence[str],
         weights_files: Sequence[Path],
         run: Path | None,
+        row: Row,
     ) -> dict[str, Any]:
-        """Seconds and memory of a method; none is known of one that can't be timed."""
+        """Seconds and memory of a method, as far as it can be timed, and what training took."""
         out = folder / "cost.json"
         cost: dict[str, Any] = {}
         if self.comparison.sides:
-            typed = [*GAN_STYLE, "cost", *options, f"--sizes={self.comparison.cost_sizes}"]
+            typed = [*GAN_STYLE, "cost", *options, f"--sizes={','.join(self.comparison.sides)}"]
             typed += [f"--limit={self.comparison.cost_limit}", f"--out={out}", *self._device]
-            key = fingerprint([typed, evaluation.machine(self.how.device)], weights_files)
-            stages.do("cost", key, lambda _: call([*typed, "--overwrite"], {}))
-            cost = json.loads(out.read_text(encoding="utf-8"))
-        progress = run / "progress.json" if run else None
-        if progress and progress.exists():
-            made = json.loads(progress.read_text(encoding="utf-8"))
-            cost["training"] = {name: made[name] for name in ("seconds", "images", "device")}
+            machine = evaluation.machine(self.how.device)
+            key = fingerprint([typed[len(GAN_STYLE) :], machine], weights_files)
+            try:
+                stages.do("cost", key, lambda _: call([*typed, "--overwrite"], {}), out)
+                cost = json.loads(out.read_text(encoding="utf-8"))
+            except Failed as error:
+                row["notes"].append(f"couldn't be timed: {error}")
+                self.say(f"  not timed: {error}")
+        if run:
+            made = _progress(run)
+            cost["training"] = {name: made.get(name) for name in ("seconds", "images", "device")}
         return cost
 
     def _evaluate(
@@ -504,7 +564,9 @@ class Bench:
         label: str,
         samples: Sequence[evaluation.Sample],
         columns: Mapping[str, metrics.Column],
+        row: Row,
     ) -> dict[str, Any]:
+        """The numbers of a method; its notes say where other versions computed them."""
         folder = self.work / label
         out = folder / "metrics.json"
         images = [
@@ -520,11 +582,16 @@ class Bench:
             del resume
             cache = self.work / "features"
             found = evaluation.evaluate(samples, self.real, columns, self.how, cache)
-            write_json(out, found)
+            write_json(out, {"made_by": evaluation.made_by(self.how.device), "values": found})
             return not any(evaluation.WITHOUT in each.get("missing", "") for each in found.values())
 
-        Stages(folder, self.say).do("evaluate", key, evaluate)
-        found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+        Stages(folder, self.say).do("evaluate", key, evaluate, out)
+        record = json.loads(out.read_text(encoding="utf-8"))
+        now = _versions(evaluation.made_by(self.how.device))
+        then = _versions(record["made_by"])
+        if different := [f"{name} {then[name]}" for name in then if then[name] != now.get(name)]:
+            row["notes"].append(f"measured earlier, by {', '.join(different)}")
+        found: dict[str, Any] = record["values"]
         return found
 
 
@@ -535,8 +602,10 @@ class Stages:
     folder: Path
     say: Callable[[str], None]
 
-    def do(self, stage: str, inputs: str, make: Callable[[bool], bool | None]) -> None:
-        """Call `make` unless it was done by the same inputs.
+    def do(
+        self, stage: str, inputs: str, make: Callable[[bool], bool | None], output: Path
+    ) -> None:
+        """Call `make` unless `output` is there, made by the same inputs.
 
         It gets True where it is to go on from where it stopped, and returns False where the next
         try might make more of it, such as when weights couldn't be had.
@@ -544,7 +613,7 @@ class Stages:
         path = self.folder / "stages.json"
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         before = known.get(stage)
-        if before == {"inputs": inputs, "done": True}:
+        if before == {"inputs": inputs, "done": True} and output.exists():
             self.say(f"  {stage}: as before")
             return
         self.say(f"  {stage}")
@@ -582,13 +651,17 @@ def call(typed: Sequence[str], setting: Mapping[str, str]) -> None:
             child.send_signal(number)
 
         tail = b""
-        with postponed(hand_on):
-            assert child.stderr
-            while chunk := os.read(child.stderr.fileno(), 4096):
-                sys.stderr.buffer.write(chunk)
-                sys.stderr.flush()
-                tail = (tail + chunk)[-TAIL:]
-            code = child.wait()
+        try:
+            with postponed(hand_on):
+                assert child.stderr
+                while chunk := os.read(child.stderr.fileno(), 4096):
+                    sys.stderr.buffer.write(chunk)
+                    sys.stderr.flush()
+                    tail = (tail + chunk)[-TAIL:]
+                code = child.wait()
+        finally:
+            if child.poll() is None:  # a second signal ends us, and leaves nothing behind
+                os.killpg(child.pid, signal.SIGTERM)
     if received:
         raise Interrupted(f"stopped by signal {received[0]}; the same command goes on from there")
     if code:
@@ -639,34 +712,60 @@ def _notes(paper: Paper, own_style: str | None) -> list[str]:
     return []
 
 
-def _settings(name: str, record: Mapping[str, Any] | None, typed: Mapping[str, Any]) -> Row:
-    """A method's options, as far as they can be set."""
+def _settings(
+    name: str, known: Sequence[str], record: Mapping[str, Any] | None, typed: Mapping[str, Any]
+) -> Row:
+    """A method's options; `known` are those that are its own."""
     if record:
         trained = {key: record["train"][key] for key in config.BUDGETS if record["train"].get(key)}
-        data = {key: record["data"][key] for key in ("domain", "size")}
-        precision = {"mixed_precision": record["launch"].get("precision", "no")}
+        data = {key: record["data"].get(key, "") for key in ("domain", "size")}
+        precision = {"mixed_precision": record.get("launch", {}).get("precision", "no")}
         return {**record["method"], **data, **trained, **precision, **typed}
     preset = command.preset_name({"method": name, **typed})
     options = {key: value for key, value in typed.items() if key != "preset"}
-    known = config.describe(methods.source(name))
-    defaults = {each.name: each.default.strip("'") for each in known}
+    described = config.describe(methods.source(name))
+    defaults = {each.name: each.default.strip("'") for each in described}
     chosen = command.with_preset({"method": name, **options}, preset)
-    del chosen["method"]
-    return {**({"preset": preset} if preset else {}), **defaults, **chosen}
+    its = {key: value for key, value in chosen.items() if key in known or key in typed}
+    return {**({"preset": preset} if preset else {}), **defaults, **its}
 
 
 def _which(run: Path | None, kind: str, direction: str) -> str:
     """Which weights a number belongs to."""
     if run is None:
         return ""
-    progress = run / "progress.json"
-    known = json.loads(progress.read_text(encoding="utf-8")) if progress.exists() else {}
+    known = _progress(run)
     if kind == "best":
         best = known.get("kid", {}).get(direction, {})
         after = f", after {best['best_images']:,} images" if best else ""
         return f"of the lowest KID of test images while training, so that KID is optimistic{after}"
-    after = f", after {known['images']:,} images" if known else ""
+    after = f", after {known['images']:,} images" if "images" in known else ""
     return {"raw": "as trained", "ema": "running average"}.get(kind, kind) + after
+
+
+def _versions(made_by: Mapping[str, Any]) -> dict[str, str]:
+    """All of it by name, flat."""
+    return {**{k: v for k, v in made_by.items() if k != "libraries"}, **made_by["libraries"]}
+
+
+def _progress(run: Path) -> dict[str, Any]:
+    """What a run says of its training; nothing where it doesn't."""
+    try:
+        known: dict[str, Any] = json.loads((run / "progress.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known
+
+
+def _read_by_training(options: Mapping[str, Any]) -> list[Path]:
+    """The images that a training with these options reads, as far as they are here."""
+    root = Path(str(options.get("data_root", ""))) / str(options.get("domain", ""))
+    root = root if root.is_dir() else Path(str(options.get("domain", "")))
+    parts = [root / part for part in config.PARTS[:2]] if options.get("domain") else []
+    parts += [Path(options[side]) for side in ("data_a", "data_b") if options.get(side)]
+    images = [path for part in parts if part.is_dir() for path in list_images(part)]
+    style = Path(str(options.get("style", "")))
+    return [*images, *([style] if style.is_file() else [])]
 
 
 def _flags(options: Mapping[str, Any]) -> list[str]:
@@ -681,4 +780,4 @@ def _shown(typed: Sequence[str], setting: Mapping[str, str]) -> str:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    return Path(os.path.relpath(path, folder)).as_posix()
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()

@@ -111,7 +111,7 @@ def match(
 
     x.png is the translation of the content x; y/x.png may also be that of x in the style y, as
     `translate` writes them. A single style image is everybody's. With `pairs`, these are what is
-    looked for, under either name.
+    looked for: all of them in the one way, or all in the other.
 
     Raises:
         DataError: folders that are empty or don't belong together, with examples.
@@ -197,8 +197,7 @@ def _of_pairs(
 ) -> list[tuple[str, str, Path | None]]:
     content_names = {path: name for name, path in contents.items()}
     style_names = output_names(style, "style") if style and not only_style else {}
-    found: list[tuple[str, str, Path | None]] = []
-    missing = []
+    wanted: list[tuple[str, str, Path | None]] = []  # name in its style's folder, content, style
     rows = read_pairs(pairs)
     for row in rows:
         origin = content_names.get(content / (row["content"] or ""))
@@ -208,20 +207,25 @@ def _of_pairs(
                 f"--pairs {pairs} names {row['content']!r} in {row['style']!r}, but these aren't "
                 f"both among the images of {content} and {style}"
             )
-        names = [origin]
+        name = origin
         if its_style is not None:
-            names.insert(0, (style_names[its_style].with_suffix("") / origin).as_posix())
-        there = [name for name in names if name in made]
-        if there:
-            found.append((there[0], origin, only_style or its_style))
-        else:
-            missing.append(names[0])
-    if missing:
-        raise DataError(
-            f"{len(missing)} of {len(rows)} pairs have no translation, such as "
-            f"{', '.join(missing[:SHOWN])}"
-        )
-    return found
+            name = (style_names[its_style].with_suffix("") / origin).as_posix()
+        wanted.append((name, origin, only_style or its_style))
+    # One layout for all: a content may itself lie in a folder that is called as a style.
+    flat = [(origin, origin, its_style) for _, origin, its_style in wanted]
+    missing = {
+        layout: [name for name, *_ in layout_of if name not in made]
+        for layout, layout_of in (("<style>/<content>", wanted), ("<content>", flat))
+    }
+    if not missing["<content>"]:
+        return flat
+    if not missing["<style>/<content>"]:
+        return wanted
+    layout, names = min(missing.items(), key=lambda item: len(item[1]))
+    raise DataError(
+        f"{len(names)} of {len(rows)} pairs have no translation called {layout}, such as "
+        f"{', '.join(names[:SHOWN])}"
+    )
 
 
 def evaluate(

@@ -24,7 +24,7 @@ from gan_style.pages.plots import Plot
 from gan_style.pages.record import Comparison, Method, Metric
 
 PAGE = "index.html"
-GRID_ROWS = 6  # of grid.jpg
+ROWS, GRID_ROWS = 12, 6  # of the page, where nobody says; of grid.jpg
 MAIN = ("kid", "fid", "artfid", "lpips_alex", "ssim", "gram", "colour_histogram")  # in report.md
 
 FAMILIES: Mapping[str, str] = {
@@ -59,12 +59,13 @@ PROTOCOL: Mapping[str, str] = {
 }
 
 
-def write(folder: Path, rows: int = 12) -> Path:
+def write(folder: Path, rows: int | None = None) -> Path:
     """Write the report of the comparison in `folder` beside its metrics.json; the page comes back.
 
     Args:
         folder: holds metrics.json, and votes where there are some.
-        rows: pairs whose pictures the page shows, at even distances where there are more.
+        rows: pairs whose pictures the page shows, at even distances where there are more; as many
+            as the comparison says when not given.
 
     Raises:
         ConfigError: less than one row.
@@ -74,7 +75,8 @@ def write(folder: Path, rows: int = 12) -> Path:
     comparison = record.read(folder)
     votes = vote.tally(folder)
     methods = [method for method in comparison.contenders if method.images]
-    shown = pictures.rows_of(comparison, methods, rows)
+    wanted = rows or comparison.protocol.get("rows") or ROWS
+    shown = pictures.rows_of(comparison, methods, wanted)
     drawn = _plots(comparison)
     files: dict[str, bytes | None] = {
         "grid.jpg": _grid(methods, [images for _, images in shown]),
@@ -412,7 +414,9 @@ def _known(comparison: Comparison) -> Iterator[str]:
 def _spent(method: Method) -> str:
     """What went into a method, and what to know of it."""
     training = method.cost.training
-    if training:
+    if training and training.seconds is None:
+        facts = ["the cost of its training isn't known"]
+    elif training and training.seconds is not None:
         images = f", {words.plural(training.images, 'image')}" if training.images else ""
         place = f" on {training.device}" if training.device else ""
         facts = [f"{words.duration(training.seconds)} of training{place}{images}"]

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that is honoured between two steps."""
+"""Ctrl-C, SIGTERM and a closed terminal as a request that is honoured between two steps."""
 
 import signal
 import threading
@@ -9,9 +9,10 @@ from typing import Any
 
 @contextmanager
 def postponed(handle: Callable[[int], None]) -> Iterator[None]:
-    """Hand the number of a SIGINT or SIGTERM to `handle`; a second one has its usual effect.
+    """Hand the number of a SIGINT, SIGTERM or SIGHUP to `handle`; a second one ends us as usual.
 
-    Only the main thread hears of signals: elsewhere nothing is done.
+    What is ignored, as SIGHUP is under nohup, stays so. Only the main thread hears of signals:
+    elsewhere nothing is done.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -22,7 +23,9 @@ def postponed(handle: Callable[[int], None]) -> Iterator[None]:
         handle(number)
         signal.signal(number, before[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            continue
         before[int(number)] = signal.signal(number, once)
     try:
         yield

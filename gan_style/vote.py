@@ -91,6 +91,7 @@ class Tally:
     undecided: int  # "can't tell": in no method's share
     methods: dict[str, Share]  # without those that no decided answer is about
     wins: dict[str, dict[str, int]]  # wins[a][b]: how often a was preferred to b
+    stale: bool  # some of the pictures aren't what the raters saw any more
 
 
 def write(folder: Path, questions: int = 40, seed: int = 0, question: str = QUESTION) -> Path:
@@ -112,10 +113,10 @@ def write(folder: Path, questions: int = 40, seed: int = 0, question: str = QUES
     asked = _ask(comparison, questions, generator, folder)
     shown = list(dict.fromkeys(picture for each in asked.values() for picture in each.pictures()))
     names = dict(zip(shown, _random_names("p", len(shown), generator), strict=True))
-    digests, jpegs = {}, {}
+    digests, jpegs, files = {}, {}, {}
     for picture in shown:
         content = _read_bytes(folder / picture.path)
-        digests[names[picture]] = hashlib.sha256(content).hexdigest()
+        digests[names[picture]] = files[picture.path] = hashlib.sha256(content).hexdigest()
         jpegs[names[picture]] = _as_jpeg(content, folder / picture.path)
     taking_part = {side.method for each in asked.values() for side in (each.left, each.right)}
     key = {
@@ -150,7 +151,7 @@ def write(folder: Path, questions: int = 40, seed: int = 0, question: str = QUES
         "pictures": jpegs,
     }
     with atomic_file(folder / KEY) as partial:
-        record = {"comparison": fingerprint, **key}
+        record = {"comparison": fingerprint, **key, "files": files}
         partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     with atomic_file(folder / PAGE) as partial:
         partial.write_text(_page(question, data), encoding="utf-8")
@@ -354,7 +355,12 @@ def tally(folder: Path) -> Tally | None:
         undecided=len(latest) - beaten.total(),
         methods={n: share(won[n], won[n] + lost[n]) for n in names if won[n] + lost[n]},
         wins=wins,
+        stale=any(_digest(folder / path) != seen for path, seen in key["files"].items()),
     )
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def share(wins: int, trials: int) -> Share:

@@ -2,12 +2,15 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import TINY
 from PIL import Image
 
@@ -58,7 +61,8 @@ def compare(toy, tmp_path):
         (tmp_path / "compare.toml").write_text(head + text)
         said = []
         what, entries = comparison.read(tmp_path / "compare.toml", typed)
-        folder = comparison.compare(what, entries, "typed", redo, said.append)
+        device = torch.device("cpu")
+        folder = comparison.compare(what, entries, "typed", redo, device, said.append)
         record = json.loads((folder / "metrics.json").read_text())
         return record, said
 
@@ -313,6 +317,136 @@ def test_missing_weights_are_asked_for_again(calls, compare, monkeypatch):
     assert len(calls) == 1  # nothing is translated again
 
 
+@pytest.mark.parametrize("lost", ["translated", "pairs", "metrics.json"])
+def test_what_was_removed_is_made_again(calls, compare, lost):
+    first, _ = compare(ADAIN)
+    calls.clear()
+    work = Path("results/toy/compare")
+    path = {
+        "translated": work / "adain/translated",
+        "pairs": work / "pairs",
+        "metrics.json": work / comparison.UNCHANGED / "metrics.json",
+    }[lost]
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    second, _ = compare(ADAIN)
+    assert second == first
+    assert len(calls) == (lost == "translated")
+
+
+def test_a_training_that_was_killed_before_it_saved_starts_again(calls, compare, monkeypatch):
+    working = comparison.call
+
+    def killed(typed, setting):
+        working(typed, setting)
+        run = Path(next(word[10:] for word in typed if word.startswith("--run_dir=")))
+        run.mkdir(parents=True, exist_ok=True)
+        assert not (run / "config.json").exists()
+        (run / "config.json").write_text("{}")
+        raise comparison.Failed("ended by SIGKILL")
+
+    monkeypatch.setattr(comparison, "call", killed)
+    text = "[methods.gan.train]\nimages = 1\n"
+    compare(text)
+    calls.clear()
+    compare(text)
+    assert not any("resume" in word for word in calls[0])
+    run = next(Path("results/toy/compare/gan").glob("run-*"))
+    (run / "checkpoints" / "000000001").mkdir(parents=True)
+    monkeypatch.setattr(comparison, "call", working)
+    calls.clear()
+    compare(text)
+    assert "--resume=auto" in calls[0]
+
+
+def test_other_training_images_or_another_style_make_another_run(calls, compare, toy):
+    style = next((toy / "trainB").iterdir())
+    text = f'[methods.fast.train]\nmethod = "johnson"\nstyle = "{style}"\n'
+    compare(text)
+    for side in ("A", "B"):
+        picture = next((toy / f"train{side}").iterdir())
+        Image.open(picture).rotate(90).save(picture)
+        compare(text)
+    folders = {word for words in calls for word in words if word.startswith("--run_dir")}
+    assert len(calls) == len(folders) == 3
+
+
+def test_the_interpreter_is_no_input(calls, compare, monkeypatch):
+    compare(ADAIN)
+    calls.clear()
+    monkeypatch.setattr(comparison, "GAN_STYLE", ("other/python", "-m", "gan_style"))
+    compare(ADAIN)
+    assert calls == []
+
+
+def test_another_comparison_in_the_same_folder_is_refused(calls, compare):
+    compare(ADAIN)
+    with pytest.raises(
+        ConfigError, match="is of the content folder toy/testA, not toy/testB: give"
+    ):
+        compare(ADAIN, direction="b2a")
+    compare(ADAIN, direction="b2a", name="other")
+
+
+def test_style_images_that_are_the_collection_are_no_reference(calls, compare):
+    record, _ = compare(ADAIN, style="toy/testB")
+    assert comparison.STYLES not in record["methods"]
+    assert comparison.UNCHANGED in record["methods"]
+
+
+def test_a_method_that_cant_be_timed_keeps_its_numbers(calls, compare, monkeypatch):
+    working = comparison.call
+
+    def call(typed, setting):
+        if "cost" in typed:
+            raise comparison.Failed("no time")
+        working(typed, setting)
+
+    monkeypatch.setattr(comparison, "call", call)
+    record, _ = compare(ADAIN, cost_sizes="32, ")
+    row = record["methods"]["adain"]
+    assert row["error"] is None
+    assert "value" in row["values"]["ssim"]
+    assert row["notes"] == ["couldn't be timed: no time"]
+
+
+def test_whatever_goes_wrong_with_a_method_is_its_row(calls, compare, monkeypatch):
+    monkeypatch.setattr(comparison, "_settings", lambda *_: {}["launch"])
+    record, _ = compare(ADAIN)
+    assert record["methods"]["adain"]["error"] == "KeyError: 'launch'"
+
+
+def test_numbers_of_other_versions_say_so(calls, compare, monkeypatch):
+    compare(ADAIN)
+    made_by = evaluation.made_by(torch.device("cpu"))
+    newer = {**made_by, "libraries": {**made_by["libraries"], "torch": "99"}}
+    monkeypatch.setattr(evaluation, "made_by", lambda _: newer)
+    record, _ = compare(ADAIN)
+    torch_then = made_by["libraries"]["torch"]
+    assert record["methods"]["adain"]["notes"] == [f"measured earlier, by torch {torch_then}"]
+
+
+def test_a_second_signal_leaves_nothing_behind(tmp_path):
+    code = (
+        "import os, pathlib, signal, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: pathlib.Path('ended').touch() or os._exit(1))\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "pathlib.Path('ready').touch()\n"
+        "time.sleep(60)\n"
+    )
+
+    def interrupt():
+        while not Path("ready").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        comparison.call(python(code), {})
+    assert Path("ended").exists()
+
+
 # Mistakes
 
 
@@ -324,7 +458,12 @@ def test_missing_weights_are_asked_for_again(calls, compare, monkeypatch):
         ('[methods.x]\nmethod = "a"\nrun = "b"\n', "has method and run of method"),
         ("[methods.x]\nmethod = 3\n", r"methods\.x\.method is 3"),
         ('[methods."a/b"]\nmethod = "a"\n', "can't be called 'a/b'"),
-        ('[methods.unchanged]\nmethod = "a"\n', "can't be called 'unchanged'"),
+        ('[methods.Unchanged]\nmethod = "a"\n', "can't be called 'Unchanged'"),
+        ('[methods.pairs]\nmethod = "a"\n', "can't be called 'pairs'"),
+        ('[methods.""]\nmethod = "a"\n', "can't be called ''"),
+        ('[methods.a]\nmethod = "a"\n[methods.A]\nmethod = "b"\n', "two methods have the same"),
+        ('[methods.a]\nmethod = "a"\nside = 16\n', r"methods\.a\.side is 16, but that is the"),
+        ('[methods.a]\nmethod = "a"\nconfig = "x.toml"\n', r"methods\.a\.config is 'x\.toml'"),
         ("methods = 3\n", "no table"),
     ],
 )
@@ -338,6 +477,7 @@ def test_a_file_that_cant_be_meant_is_refused(compare, text, message):
     [
         ({"pears": "3"}, "unknown option --pears: did you mean '--pairs'"),
         ({"pairs": "0"}, "--pairs is 0"),
+        ({"seed": str(2**31)}, "--seed is 2147483648"),
         ({"direction": "c2d"}, "--direction is 'c2d'"),
         ({"cost_sizes": "big"}, "--cost_sizes is 'big'"),
         ({"metrics": "ssimm"}, "did you mean 'ssim'"),
@@ -400,7 +540,9 @@ def test_a_signal_is_handed_on_and_waited_for(tmp_path):
 
 
 def test_settings_are_all_options_of_a_preset():
-    settings = comparison._settings("gatys", None, {"preset": "paper", "iterations": 7})
+    settings = comparison._settings(
+        "gatys", ["iterations", "pooling"], None, {"preset": "paper", "iterations": 7}
+    )
     assert settings["preset"] == "paper"
     assert settings["pooling"] == "average"
     assert settings["iterations"] == 7

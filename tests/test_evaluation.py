@@ -291,8 +291,8 @@ def test_pairs_name_what_is_evaluated_under_either_name(tmp_path):
     file = tmp_path / "pairs.csv"
     rows = [{"content": "a.jpg", "style": "y.jpg"}, {"content": "c.jpg", "style": "x.jpg"}]
     pairs.write_pairs(file, rows)
-    made = folder(tmp_path / "made", ["y/a.png", "c.png", "b.png"])
-    expected = [("y/a.png", "a.jpg", "y.jpg"), ("c.png", "c.jpg", "x.jpg")]
+    made = folder(tmp_path / "made", ["y/a.png", "x/c.png", "c.png", "b.png"])
+    expected = [("y/a.png", "a.jpg", "y.jpg"), ("x/c.png", "c.jpg", "x.jpg")]
     assert matched(made, content, style, file) == expected
     one = style / "x.jpg"  # a network of one style: it is everybody's
     (made / "a.png").write_bytes((made / "b.png").read_bytes())
@@ -300,6 +300,16 @@ def test_pairs_name_what_is_evaluated_under_either_name(tmp_path):
         ("a.png", "a.jpg", "x.jpg"),
         ("c.png", "c.jpg", "x.jpg"),
     ]
+
+
+def test_a_folder_of_contents_may_be_called_as_a_style(tmp_path):
+    content = folder(tmp_path / "content", ["1.png", "monet/1.png"])
+    style = folder(tmp_path / "style", ["monet.png"])
+    file = tmp_path / "pairs.csv"
+    names = ["1.png", "monet/1.png"]
+    pairs.write_pairs(file, [{"content": name, "style": "monet.png"} for name in names])
+    found = matched(content, content, style, file)
+    assert [name for name, *_ in found] == names  # each is its own translation
 
 
 def test_the_truth_is_called_as_the_content_and_a_reconstruction_as_the_translation(tmp_path):
@@ -321,7 +331,9 @@ def test_names_that_dont_belong_together_are_named(tmp_path):
         evaluation.match(made, content)
     file = tmp_path / "pairs.csv"
     pairs.write_pairs(file, [{"content": "b.jpg", "style": ""}])
-    with pytest.raises(DataError, match=r"1 of 1 pairs have no translation, such as b\.png"):
+    with pytest.raises(
+        DataError, match=r"1 of 1 pairs have no translation called .*, such as b\.png"
+    ):
         evaluation.match(made, content, pairs=file)
     pairs.write_pairs(file, [{"content": "z.jpg", "style": "y.jpg"}])
     with pytest.raises(DataError, match=r"names 'z\.jpg' in 'y\.jpg', but these aren't both"):

@@ -493,7 +493,8 @@ def test_the_pictures_of_many_pairs_are_spread(tmp_path):
         report.write(tmp_path / "report", rows=0)
 
 
-def test_votes_are_shown_where_there_are_some(tmp_path, monkeypatch):
+@pytest.mark.parametrize("stale", [False, True])
+def test_votes_are_shown_where_there_are_some(tmp_path, monkeypatch, stale):
     tally = vote.Tally(
         question="Which one?",
         raters=1,
@@ -501,6 +502,7 @@ def test_votes_are_shown_where_there_are_some(tmp_path, monkeypatch):
         undecided=2,
         methods={"a": vote.share(3, 10), "b": vote.share(7, 10)},
         wins={},
+        stale=stale,
     )
     monkeypatch.setattr(vote, "tally", lambda folder: tally)
     page = written(tmp_path, comparisons.comparison({"a": method("a"), "b": method("b")}))
@@ -510,6 +512,7 @@ def test_votes_are_shown_where_there_are_some(tmp_path, monkeypatch):
     # Wilson's interval of 7 of 10 is 0.397 to 0.892.
     assert "b 70 % 40 % to 89 % 7 of 10 a 30 % 11 % to 60 % 3 of 10" in text
     assert "Nobody was asked" not in text
+    assert ("Some of the pictures have changed since" in text) == stale
     markdown = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert "| b | 70 % | 40 % to 89 % | 7 of 10 |" in markdown
 

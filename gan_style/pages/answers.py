@@ -220,7 +220,7 @@ def cheapest(comparison: Comparison) -> Answer:
         cost = timed[label].cost
         timing = cost.sizes[side]
         place = f" on {cost.device}" if cost.device else ""
-        most = f" (95 % of runs below {words.duration(timing.p95)})" if timing.p95 else ""
+        most = f" (95 % of runs below {words.duration(timing.tail)})" if timing.tail else ""
         spent = _training(cost.training)
         return f"{words.seconds(timing)} an image at {side} pixels{place}{most}, {spent}"
 
@@ -244,6 +244,8 @@ def rank_times(timings: Mapping[str, Timing]) -> Rank:
 def _training(training: Training | None) -> str:
     if training is None:
         return "without any training here"
+    if training.seconds is None:
+        return "after a training whose cost isn't known"
     device = f" on {training.device}" if training.device else ""
     return f"after {words.duration(training.seconds)} of training{device}"
 
@@ -259,7 +261,7 @@ def trade_off(comparison: Comparison) -> Answer:
         parts += _by_metric(comparison, metric, ordered)
     style, kept = first(comparison, STYLE), first(comparison, CONTENT)
     best = front_of(comparison, style, kept) if style and kept else ()
-    if style and kept and best:
+    if style and kept and best and len(comparison.contenders) > 1:
         both = f"{style.short} and {kept.short}"
         parts += [*([Part(text=" ")] if parts else []), *_names(best)]
         if len(best) == 1:

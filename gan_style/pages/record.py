@@ -79,12 +79,17 @@ class Timing:
     peak_bytes: float | None = None
     estimated: bool = False
 
+    @property
+    def tail(self) -> float | None:
+        """The 95th percentile, where several runs were timed."""
+        return None if self.estimated or self.runs == 1 else self.p95
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """What was spent before the first image."""
 
-    seconds: float
+    seconds: float | None  # None is unknown
     images: int | None = None
     device: str = ""
 
@@ -372,9 +377,9 @@ def _cost(entry: Mapping[str, Any]) -> Cost:
 
 
 def _training(entry: Mapping[str, Any] | None) -> Training | None:
-    seconds = _finite(entry.get("seconds")) if entry else None
-    if not entry or seconds is None:
+    if not entry:
         return None
+    seconds = _finite(entry.get("seconds"))
     images = _finite(entry.get("images"))
     return Training(
         seconds=seconds,

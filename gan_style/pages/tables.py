@@ -235,7 +235,7 @@ def _timing(cost: Cost, side: int, notes: Notes) -> tuple[Cell, Cell]:
     if timing is None:
         missing = notes.missing(cost.missing.get(side, "not measured"))
         return missing, missing
-    small = (f"95 % below {words.duration(timing.p95)}",) if timing.p95 else ()
+    small = (f"95 % below {words.duration(timing.tail)}",) if timing.tail else ()
     time = Cell(text=words.seconds(timing), small=small, sort=timing.median)
     return time, _plain(timing.peak_bytes, words.size)
 
@@ -244,6 +244,8 @@ def _training(cost: Cost) -> Cell:
     training = cost.training
     if training is None:
         return Cell(text="none here", sort=0)
+    if training.seconds is None:
+        return Cell(text="not known", sort=None)
     parts = [] if training.images is None else [words.plural(training.images, "image")]
     parts += [training.device] if training.device else []
     return Cell(text=words.duration(training.seconds), small=tuple(parts), sort=training.seconds)
