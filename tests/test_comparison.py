@@ -46,6 +46,9 @@ def calls(monkeypatch):
             out.mkdir(parents=True, exist_ok=True)
             for path in content.rglob("*.png"):
                 Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(out / path.name)
+        if "run_dir" in options:
+            Path(options["run_dir"]).mkdir(parents=True, exist_ok=True)
+            Path(options["run_dir"], "config.json").write_text("{}")
         if "cost" in words:
             Path(options["out"]).write_text('{"parameters": 7, "licences": ["CC0"]}')
 
@@ -256,7 +259,7 @@ def test_a_training_is_done_once_and_its_run_is_of_its_options(calls, compare, t
     assert not any("mixed" in word for word in words)
     row = record["methods"]["gan"]
     assert row["commands"][0].startswith("ACCELERATE_MIXED_PRECISION=bf16 python train.py")
-    assert "is no run folder" in row["error"]  # nothing was trained here
+    assert "isn't the config of a run" in row["error"]  # nothing was trained here
     calls.clear()
     compare(text(1))
     assert calls == []
@@ -337,11 +340,9 @@ def test_a_training_that_was_killed_before_it_saved_starts_again(calls, compare,
     working = comparison.call
 
     def killed(typed, setting):
-        working(typed, setting)
         run = Path(next(word[10:] for word in typed if word.startswith("--run_dir=")))
-        run.mkdir(parents=True, exist_ok=True)
-        assert not (run / "config.json").exists()
-        (run / "config.json").write_text("{}")
+        assert not run.exists()
+        working(typed, setting)
         raise comparison.Failed("ended by SIGKILL")
 
     monkeypatch.setattr(comparison, "call", killed)
@@ -380,9 +381,7 @@ def test_the_interpreter_is_no_input(calls, compare, monkeypatch):
 
 def test_another_comparison_in_the_same_folder_is_refused(calls, compare):
     compare(ADAIN)
-    with pytest.raises(
-        ConfigError, match="is of the content folder toy/testA, not toy/testB: give"
-    ):
+    with pytest.raises(ConfigError, match="is of the content folder toy/testA, not toy/testB"):
         compare(ADAIN, direction="b2a")
     compare(ADAIN, direction="b2a", name="other")
 
