@@ -450,17 +450,6 @@ def test_kids_of_other_test_images_are_not_compared(train_kid, toy, kids):
     assert "start anew" not in train_kid(images=3, run_dir="run", resume="auto")
 
 
-def test_a_checkpoint_from_before_there_was_kid_is_gone_on_with(train_kid):
-    train_kid(images=2, kid_every=0, run_dir="run")
-    path = Path("run/checkpoints/000000002/state.safetensors")
-    state = checkpoint.load_state(path)
-    del state["scores"]
-    checkpoint.save_state(state, path)
-    said = train_kid(images=3, run_dir="run", resume="auto")
-    assert "start anew" not in said
-    assert steps("run") == [3]
-
-
 # Where there is none
 
 
