@@ -406,6 +406,7 @@ def test_metrics_lists_every_column(gan_style):
 
 def test_columns_are_of_what_they_are_compared_with():
     columns = metrics.columns()
+    assert list(columns)[:3] == ["kid", "fid", "artfid"]  # what a reader looks for first
     assert columns["kid_vgg16"].features == "vgg16"
     assert columns["kid"].features == "inception"
     assert columns["ssim_truth"].against == "truth"

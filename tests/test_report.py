@@ -91,6 +91,29 @@ def page(small):
 # Answers
 
 
+@pytest.mark.parametrize(
+    ("kid", "said"),
+    [
+        (0.09, "0.0900."),
+        (0.03, "0.0300, closer than far."),
+        (0.001, "0.00100, closer than any method."),
+    ],
+)
+def test_methods_that_lead_away_from_the_collection_are_named(tmp_path, kid, said):
+    document = comparisons.small()
+    document["methods"]["unchanged"]["values"]["kid"] = comparisons.of_set(kid)
+    comparison = record.read(comparisons.write(tmp_path / "report", document))
+    assert answers.every(comparison)[0].text.endswith(f"For scale: unchanged {said}")
+
+
+def test_a_training_of_unknown_cost_is_no_free_one(tmp_path):
+    document = comparisons.small()
+    document["methods"]["far"]["cost"]["training"] = {"seconds": None}
+    page = written(tmp_path, document)
+    assert "after a training whose cost isn't known" in page.words()
+    assert "not known" in page.words()
+
+
 def test_every_question_is_answered_with_its_number(tmp_path):
     comparison = record.read(comparisons.write(tmp_path / "report", comparisons.small()))
     closest, content, cheapest, trade_off = answers.every(comparison)

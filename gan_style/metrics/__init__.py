@@ -10,6 +10,8 @@ from gan_style.config import did_you_mean
 from gan_style.errors import ConfigError
 from gan_style.metric import Against, Info
 
+FIRST = ("kid", "fid", "artfid", "lpips_alex", "ssim", "gram")  # of their kind, in a report
+
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
@@ -46,6 +48,11 @@ def columns() -> dict[str, Column]:
     "kid_vgg16", "ssim_truth".
     """
     order = get_args(Against)
+
+    def place(item: tuple[str, Column]) -> tuple[int, int]:
+        key, column = item
+        return order.index(column.against), FIRST.index(key) if key in FIRST else len(FIRST)
+
     found = {}
     for name in names():
         info: Info = load(name).INFO
@@ -63,4 +70,4 @@ def columns() -> dict[str, Column]:
             found[f"{name}_{against}"] = Column(
                 metric=name, title=title, against=against, features=features, info=info
             )
-    return dict(sorted(found.items(), key=lambda item: order.index(item[1].against)))
+    return dict(sorted(found.items(), key=place))

@@ -176,16 +176,20 @@ def closest(comparison: Comparison) -> Answer:
     ordered = rank(comparison.contenders, metric)
     assert ordered is not None
     parts = _by_metric(comparison, metric, ordered)
-    best = _value(comparison, ordered.best, metric).value
     scale = [method for method in comparison.references if metric.key in method.values]
     for index, method in enumerate(scale):
         value = method.values[metric.key].value
-        closer = ", closer than any method" if metric.beats(value, best) else ""
+        measured = [each for each in comparison.contenders if metric.key in each.values]
+        beaten = [m.label for m in measured if metric.beats(value, m.values[metric.key].value)]
         parts += [
             Part(text="; " if index else " For scale: "),
             Part(text=method.label, name=True),
-            Part(text=f" {words.number(value)}{closer}"),
+            Part(text=f" {words.number(value)}"),
         ]
+        if len(beaten) == len(measured):
+            parts.append(Part(text=", closer than any method"))
+        elif beaten:  # what a method does to the contents may well lead away from the collection
+            parts += [Part(text=", closer than "), *_names(beaten)]
     if scale:
         parts.append(Part(text="."))
     if metric.key != STYLE[0]:
