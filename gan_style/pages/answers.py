@@ -178,15 +178,21 @@ def closest(comparison: Comparison) -> Answer:
     parts = _by_metric(comparison, metric, ordered)
     scale = [method for method in comparison.references if metric.key in method.values]
     for index, method in enumerate(scale):
-        value = method.values[metric.key].value
-        measured = [each for each in comparison.contenders if metric.key in each.values]
-        beaten = [m.label for m in measured if metric.beats(value, m.values[metric.key].value)]
+        ours = method.values[metric.key]
+        theirs = {
+            m.label: m.values[metric.key] for m in comparison.contenders if metric.key in m.values
+        }
+        beaten = [
+            label
+            for label, its in theirs.items()
+            if metric.beats(ours.value, its.value) and apart(ours, its)[0]
+        ]
         parts += [
             Part(text="; " if index else " For scale: "),
             Part(text=method.label, name=True),
-            Part(text=f" {words.number(value)}"),
+            Part(text=f" {words.number(ours.value)}"),
         ]
-        if len(beaten) == len(measured):
+        if len(beaten) == len(theirs):
             parts.append(Part(text=", closer than any method"))
         elif beaten:  # what a method does to the contents may well lead away from the collection
             parts += [Part(text=", closer than "), *_names(beaten)]
