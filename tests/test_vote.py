@@ -406,6 +406,19 @@ def test_the_latest_answer_of_a_rater_counts(asked):
     assert count.methods["gatys"].wins == 1
 
 
+@pytest.mark.parametrize("change", ["painted over", "removed"])
+def test_votes_on_pictures_that_have_changed_say_so(asked, change):
+    report, key = asked
+    save(report, "ann.csv", [row(key, question) for question in key["questions"]])
+    assert not vote.tally(report).stale
+    picture = report / next(iter(key["files"]))
+    if change == "removed":
+        picture.unlink()
+    else:
+        Image.new("RGB", (40, 30), "red").save(picture)
+    assert vote.tally(report).stale
+
+
 def test_undecided_answers_are_in_no_share(asked):
     report, key = asked
     save(report, "ann.csv", [row(key, question) for question in key["questions"]])
