@@ -551,8 +551,9 @@ def test_settings_are_all_options_of_a_preset():
 @pytest.mark.slow
 def test_a_comparison_from_training_to_the_page(toy, gan_style, tmp_path):
     """Everything by real processes: trains, translates both ways, times, measures, reports."""
-    options = "\n".join(f"{key} = {json.dumps(value)}" for key, value in TINY.items())
-    (tmp_path / "tiny.toml").write_text(f"{options}\nimages = 2\nsample_every = 0\nkid_every = 0\n")
+    options = TINY | {"images": 2, "sample_every": 0}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in options.items()]
+    (tmp_path / "tiny.toml").write_text("\n".join(lines))
     head = HEAD.replace('cost_sizes = ""', 'cost_sizes = "32"')
     text = '[methods.GAN.train]\nconfig = "tiny.toml"\n'
     text += '[methods.wrong]\nmethod = "gatys"\nitrations = 3\n'
