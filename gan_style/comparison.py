@@ -19,7 +19,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -28,11 +27,12 @@ from typing import Any
 import torch
 
 import gan_style
-from gan_style import command, config, evaluation, methods, metrics, runs
+from gan_style import checkpoint, command, config, evaluation, methods, metrics, runs
 from gan_style.config import at_least, did_you_mean
+from gan_style.downloads import sha256_of
 from gan_style.errors import ConfigError, DataError, Interrupted, UserError
 from gan_style.files import atomic_folder, write_json
-from gan_style.images import list_images, load_image, resize, save_png, to_array
+from gan_style.images import list_images, load_image, resize, save_png, scaled_size, to_array
 from gan_style.method import Paper
 from gan_style.pairs import draw_pairs, output_names, read_pairs, write_pairs
 from gan_style.signals import postponed
@@ -150,12 +150,7 @@ def read(path: Path, typed: Mapping[str, str]) -> tuple[Comparison, list[Entry]]
     Raises:
         ConfigError: a file that can't be read, or says what nobody knows.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"--config {path}: no such file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"--config {path}: {error}") from error
+    content = config.parse_toml(path)
     tables = content.pop("methods", {})
     known = [each.name for each in fields(Comparison)]
     for key in {**content, **typed}:
@@ -372,9 +367,7 @@ def _refuse_foreign(report: Path, folders: Mapping[str, str]) -> None:
 
 def _copy(source: Path, target: Path, side: int) -> None:
     array = to_array(load_image(source))
-    scale = min(1.0, side / max(array.shape[:2]))
-    height, width = (max(1, round(length * scale)) for length in array.shape[:2])
-    save_png(resize(array, (height, width)), target)
+    save_png(resize(array, scaled_size(array.shape[:2], side)), target)
 
 
 @dataclass(frozen=True)
@@ -496,7 +489,7 @@ class Bench:
 
         def train(resume: bool) -> None:
             del resume  # a run knows by itself
-            saved = any(run.glob("checkpoints/0*"))
+            saved = bool(checkpoint.checkpoints(run))
             if not saved:  # killed before its first checkpoint
                 shutil.rmtree(run, ignore_errors=True)
             call([*typed, *(["--resume=auto"] if saved else [])], setting)
@@ -681,7 +674,7 @@ def _reason(tail: str, code: int) -> str:
 def fingerprint(values: Sequence[Any], paths: Sequence[Path]) -> str:
     """A name of everything that a result hangs on: values, and the content of files."""
     parts = [gan_style.__version__, json.dumps(values, sort_keys=True, default=str)]
-    parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    parts += [sha256_of(path) for path in paths]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

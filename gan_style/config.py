@@ -191,14 +191,19 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     return f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(known)}"
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The flat options of an experiment file."""
+def parse_toml(path: Path) -> dict[str, Any]:
+    """What the file of a --config says."""
     try:
-        options = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"--config {path}: no such file") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"--config {path}: {error}") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The flat options of an experiment file."""
+    options = parse_toml(path)
     for key, value in options.items():
         if isinstance(value, dict | list):
             raise ConfigError(f"--config {path}: {key} is a {type(value).__name__}; keys are flat")

@@ -29,6 +29,7 @@ from tqdm import tqdm
 import gan_style
 from gan_style import metrics, runs
 from gan_style.config import did_you_mean
+from gan_style.downloads import sha256_of
 from gan_style.errors import ConfigError, DataError
 from gan_style.files import atomic_file
 from gan_style.images import load_image, resize, to_array, to_tensor
@@ -382,7 +383,7 @@ def extract(net: nn.Module, paths: Sequence[Path], how: How, what: str) -> Tenso
 def _fingerprint(features: str, paths: Sequence[Path], how: How) -> str:
     """What features depend on, as a name."""
     parts = [gan_style.__version__, features, str(how.size), how.background]
-    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    hashes = [sha256_of(path) for path in paths]
     return f"{features}-{hashlib.sha256(' '.join(parts + hashes).encode()).hexdigest()[:16]}"
 
 

@@ -139,6 +139,14 @@ def resize(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return to_array(Image.fromarray(array).resize((size[1], size[0]), Image.Resampling.BICUBIC))
 
 
+def scaled_size(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """(height, width) with the longer one at most `side`; 0 keeps all sizes."""
+    if not side or max(size) <= side:
+        return size
+    scale = side / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
 def spread(items: Sequence[T], count: int) -> list[T]:
     """`count` different items at even distances, or all where there are no more."""
     count = min(count, len(items))

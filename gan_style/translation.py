@@ -26,6 +26,7 @@ from gan_style.images import (
     load_image,
     resize,
     save_png,
+    scaled_size,
     to_array,
     to_tensor,
 )
@@ -223,11 +224,11 @@ def check_sizes(method: Method, jobs: Sequence[Job], how: How) -> None:
                 width, height = file.size
         except Exception:  # what can't be read is told when its turn comes
             continue
-        height, width = _scaled_size((height, width), how.side)
+        height, width = scaled_size((height, width), how.side)
         needed = _bytes(method, (height, width))
         if needed > free:
             sides = range(max(height, width) // 16 * 16, 16, -16)
-            fitting = (s for s in sides if _bytes(method, _scaled_size((height, width), s)) <= free)
+            fitting = (s for s in sides if _bytes(method, scaled_size((height, width), s)) <= free)
             raise UserError(
                 f"{path} at {width}x{height} pixels takes about {needed / 1e9:.1f} GB, but "
                 f"{free / 1e9:.1f} GB are free: try --side {next(fitting, 16)}"
@@ -404,14 +405,6 @@ def _mask(path: Path, size: tuple[int, int]) -> np.ndarray:
     return resize(array, size)
 
 
-def _scaled_size(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """(height, width) with the longer one at most `side`; 0 keeps all sizes."""
-    if not side or max(size) <= side:
-        return size
-    scale = side / max(size)
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
 def _batches(
     jobs: Sequence[Job], how: How, bad: list[ImageError]
 ) -> Iterator[list[tuple[Job, np.ndarray]]]:
@@ -423,7 +416,7 @@ def _batches(
                 array = to_array(load_image(job.content, how.background))
                 for style in job.styles:
                     _read(style.path, how.background)
-                yield job, resize(array, _scaled_size(array.shape[:2], how.side))
+                yield job, resize(array, scaled_size(array.shape[:2], how.side))
             except ImageError as error:
                 bad.append(error)
 

@@ -25,7 +25,7 @@ from scipy.stats import binomtest
 
 from gan_style.config import at_least
 from gan_style.errors import ConfigError, DataError
-from gan_style.files import atomic_file
+from gan_style.files import atomic_file, write_json
 
 PAGE, KEY, VOTES = "vote.html", "vote_key.json", "votes"  # in the folder of metrics.json
 QUESTION = "Which is the better picture of this content in this style?"
@@ -150,9 +150,7 @@ def write(folder: Path, questions: int = 40, seed: int = 0, question: str = QUES
         ],
         "pictures": jpegs,
     }
-    with atomic_file(folder / KEY) as partial:
-        record = {"comparison": fingerprint, **key, "files": files}
-        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / KEY, {"comparison": fingerprint, **key, "files": files})
     with atomic_file(folder / PAGE) as partial:
         partial.write_text(_page(question, data), encoding="utf-8")
     return folder / PAGE
