@@ -19,7 +19,9 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -631,27 +633,39 @@ def call(typed: Sequence[str], setting: Mapping[str, str]) -> None:
         Interrupted: it was stopped by a signal to us.
     """
     received: list[int] = []
-    with subprocess.Popen(
-        typed,
-        env=os.environ | dict(setting),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,  # else Ctrl-C would reach it twice, from the terminal and from us
-    ) as child:
+    waiting: deque[int] = deque()
+    children: list[subprocess.Popen[bytes]] = []
 
-        def hand_on(number: int) -> None:
-            received.append(number)
-            child.send_signal(number)
+    def hand_on(number: int) -> None:
+        received.append(number)
+        waiting.append(number)
+        pass_on()
 
+    def pass_on() -> None:
+        with suppress(IndexError):  # nothing waits any more
+            while children:
+                children[0].send_signal(waiting.popleft())
+
+    with (
+        postponed(hand_on),  # before it starts: no signal may find it without us
+        subprocess.Popen(
+            typed,
+            env=os.environ | dict(setting),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # else Ctrl-C would reach it twice, from the terminal and us
+        ) as child,
+    ):
+        children.append(child)
+        pass_on()
         tail = b""
         try:
-            with postponed(hand_on):
-                assert child.stderr
-                while chunk := os.read(child.stderr.fileno(), 4096):
-                    sys.stderr.buffer.write(chunk)
-                    sys.stderr.flush()
-                    tail = (tail + chunk)[-TAIL:]
-                code = child.wait()
+            assert child.stderr
+            while chunk := os.read(child.stderr.fileno(), 4096):
+                sys.stderr.buffer.write(chunk)
+                sys.stderr.flush()
+                tail = (tail + chunk)[-TAIL:]
+            code = child.wait()
         finally:
             if child.poll() is None:  # a second signal ends us, and leaves nothing behind
                 os.killpg(child.pid, signal.SIGTERM)
