@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_style.nn.blocks import frozen, instance_norm
+from gan_style.nn.blocks import InstanceNorm, frozen
 from gan_style.nn.discriminators import PatchDiscriminator, PixelDiscriminator
 from gan_style.nn.generators import ResnetGenerator, UnetBlock, UnetGenerator
 
@@ -231,7 +231,7 @@ def test_initial_weights_are_normal_of_the_given_deviation_and_biases_0(build, o
 
 
 def test_instance_norm_has_no_weights_and_no_memory():
-    norm = instance_norm(3)
+    norm = InstanceNorm(3)
     assert not norm.state_dict()
     torch.manual_seed(0)
     x = torch.randn(2, 3, 16, 16) * 5 + 2

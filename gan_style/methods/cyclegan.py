@@ -22,7 +22,7 @@ from gan_style.config import at_least
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
 from gan_style.method import Batch, Direction, Paper, Styles, TrainedMethod
-from gan_style.nn.blocks import both_ways, from_signed, frozen, to_signed
+from gan_style.nn.blocks import both_ways, from_signed, frozen, to_signed, together
 from gan_style.nn.discriminators import PatchDiscriminator, PixelDiscriminator
 from gan_style.nn.generators import ResnetGenerator, UnetGenerator
 from gan_style.nn.image_pool import ImagePool
@@ -127,7 +127,11 @@ class Method(TrainedMethod):
         """One step: both generators on one sum, then both discriminators on pooled images."""
         a, b = self._signed(batch)
         c = self.config
-        fake_b, fake_a = self.gen_ab(a), self.gen_ba(b)
+        if c.lambda_identity > 0:
+            fake_b, same_b = together(self.gen_ab, a, b)
+            fake_a, same_a = together(self.gen_ba, b, a)
+        else:
+            fake_b, fake_a = self.gen_ab(a), self.gen_ba(b)
         with frozen(self.disc_a, self.disc_b):
             terms = {
                 "adversarial_ab": self.gan.fool(self.disc_b(fake_b)),
@@ -137,19 +141,20 @@ class Method(TrainedMethod):
         terms["cycle_b"] = c.lambda_cycle * l1(self.gen_ab(fake_a), b)
         if c.lambda_identity > 0:
             weight = c.lambda_identity * c.lambda_cycle
-            terms["identity_a"] = weight * l1(self.gen_ba(a), a)
-            terms["identity_b"] = weight * l1(self.gen_ab(b), b)
+            terms["identity_a"] = weight * l1(same_a, a)
+            terms["identity_b"] = weight * l1(same_b, b)
         yield "generator", terms
 
         # Images made before the generators' step, as in the reference.
-        pooled_b, pooled_a = self.pool_b.query(fake_b), self.pool_a.query(fake_a)
+        real_b, pooled_b = together(self.disc_b, b, self.pool_b.query(fake_b))
+        real_a, pooled_a = together(self.disc_a, a, self.pool_a.query(fake_a))
         yield (
             "discriminator",
             {
-                "real_b": 0.5 * self.gan.real(self.disc_b(b)),
-                "fake_b": 0.5 * self.gan.fake(self.disc_b(pooled_b)),
-                "real_a": 0.5 * self.gan.real(self.disc_a(a)),
-                "fake_a": 0.5 * self.gan.fake(self.disc_a(pooled_a)),
+                "real_b": 0.5 * self.gan.real(real_b),
+                "fake_b": 0.5 * self.gan.fake(pooled_b),
+                "real_a": 0.5 * self.gan.real(real_a),
+                "fake_a": 0.5 * self.gan.fake(pooled_a),
             },
         )
 

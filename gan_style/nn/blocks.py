@@ -1,9 +1,11 @@
-"""What the networks are built from: ranges, initialisation, freezing, CycleGAN's instance norm."""
+"""What the networks are built from: ranges, initialisation, freezing, and layers that are quick."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from gan_style.colour import luma
 
@@ -33,13 +35,69 @@ def both_ways(
     return grids
 
 
-def instance_norm(channels: int) -> nn.InstanceNorm2d:
-    """Per-image, per-channel normalisation without affine weights or running statistics.
+class InstanceNorm(nn.InstanceNorm2d):
+    """nn.InstanceNorm2d, image by image where the maps are channels_last or there is only one.
 
-    As `get_norm_layer("instance")` of the CycleGAN reference. It has no buffers, so two forward
-    passes before one backward are safe under DDP.
+    Of one image it is a batch norm on the batch's moments, which keeps the memory format. torch's
+    own copies channels_last maps to the other format, and what it returns is a view, which makes
+    autograd copy the gradients of an in-place layer after it.
+
+    By default without weights, as `get_norm_layer("instance")` of the CycleGAN reference. It has no
+    buffers, so two forward passes before one backward are safe under DDP.
     """
-    return nn.InstanceNorm2d(channels, affine=False, track_running_stats=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        if len(x) > 1 and x.is_contiguous():
+            return super().forward(x)
+        images = [
+            F.batch_norm(image, None, None, self.weight, self.bias, training=True, eps=self.eps)
+            for image in x.split(1)
+        ]
+        return images[0] if len(images) == 1 else torch.cat(images)
+
+
+def padded(x: Tensor, padding: tuple[int, int, int, int], mode: str) -> Tensor:
+    """F.pad in the dtype of x: on CPUs autocast mirrors in float32, which takes two copies more.
+
+    Args:
+        x: (N, C, H, W).
+        padding: pixels at the left, right, top and bottom.
+        mode: reflect, replicate.
+    """
+    if x.device.type != "cpu":
+        return F.pad(x, padding, mode=mode)
+    with torch.autocast("cpu", enabled=False):
+        return F.pad(x, padding, mode=mode)
+
+
+class ReflectionPad(nn.Module):
+    """Mirrors `size` pixels at every border."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return padded(x, (self.size,) * 4, "reflect")
+
+
+class ThinConv2d(nn.Conv2d):
+    """A convolution without padding to a few channels, such as an image's.
+
+    On CPUs, whose vectors hold 16 channels, three of them leave most of each vector empty. There
+    the columns of the kernel are computed as channels of their own, 21 for three channels and seven
+    columns, and then added up, each shifted by its place: the same products in another order.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        if x.device.type != "cpu":
+            return super().forward(x)
+        out, channels, height, columns = self.weight.shape
+        kernels = self.weight.permute(3, 0, 1, 2).reshape(columns * out, channels, height, 1)
+        width = x.shape[-1] - columns + 1
+        parts = F.conv2d(x, kernels).split(out, dim=1)
+        shifted = (part[..., k : k + width] for k, part in enumerate(parts))
+        return sum(shifted, start=self.bias[:, None, None])  # type: ignore[index]  # it has one
 
 
 def init_normal(net: nn.Module, std: float) -> None:
@@ -49,6 +107,23 @@ def init_normal(net: nn.Module, std: float) -> None:
             nn.init.normal_(module.weight, 0.0, std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def together(net: Callable[[Tensor], Tensor], *batches: Tensor) -> tuple[Tensor, ...]:
+    """Each of some batches through a network: in one pass, where that is quicker.
+
+    For networks that treat every image by itself, as those with instance norm do. An accelerator
+    waits for launches in small batches, a CPU only for the larger maps.
+    """
+    if one_pass(batches):
+        return net(torch.cat(batches)).split([len(batch) for batch in batches])
+    return tuple(net(batch) for batch in batches)
+
+
+def one_pass(batches: Sequence[Tensor]) -> bool:
+    """Whether some batches are of one size, and on an accelerator."""
+    same = len({batch.shape[1:] for batch in batches}) == 1
+    return same and batches[0].device.type != "cpu"
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from gan_style.nn.blocks import ReflectionPad
+
 # Channels in and out, and whether a doubling of the size follows.
 ADAIN = (
     (512, 256, True),
@@ -25,7 +27,7 @@ def adain_decoder() -> nn.Sequential:
     """
     layers: list[nn.Module] = []
     for channels, out, doubles in ADAIN:
-        layers += [nn.ReflectionPad2d(1), nn.Conv2d(channels, out, 3), nn.ReLU()]
+        layers += [ReflectionPad(1), nn.Conv2d(channels, out, 3), nn.ReLU()]
         if doubles:
             layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
     return nn.Sequential(*layers[:-1])  # an image has no ReLU

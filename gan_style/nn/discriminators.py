@@ -6,7 +6,7 @@ Layout and keys as `NLayerDiscriminator` and `PixelDiscriminator` of the CycleGA
 
 from torch import Tensor, nn
 
-from gan_style.nn.blocks import init_normal, instance_norm
+from gan_style.nn.blocks import InstanceNorm, init_normal
 
 
 class PatchDiscriminator(nn.Module):
@@ -33,7 +33,7 @@ class PatchDiscriminator(nn.Module):
             stride = 2 if level < layers else 1
             model += [
                 nn.Conv2d(sizes[level - 1], sizes[level], 4, stride=stride, padding=1),
-                instance_norm(sizes[level]),
+                InstanceNorm(sizes[level]),
                 nn.LeakyReLU(0.2),
             ]
         self.model = nn.Sequential(*model, nn.Conv2d(sizes[-1], 1, 4, padding=1))
@@ -52,7 +52,7 @@ class PixelDiscriminator(nn.Module):
             nn.Conv2d(channels, width, 1),
             nn.LeakyReLU(0.2),
             nn.Conv2d(width, 2 * width, 1),
-            instance_norm(2 * width),
+            InstanceNorm(2 * width),
             nn.LeakyReLU(0.2),
             nn.Conv2d(2 * width, 1, 1),
         )

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gan_style.nn.blocks import init_normal, instance_norm
+from gan_style.nn.blocks import InstanceNorm, ReflectionPad, ThinConv2d, init_normal
 
 Upsample = Literal["transposed", "resize"]
 
@@ -21,13 +21,13 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv_block = nn.Sequential(
-            nn.ReflectionPad2d(1),
+            ReflectionPad(1),
             nn.Conv2d(channels, channels, 3),
-            instance_norm(channels),
-            nn.ReLU(inplace=True),
-            nn.ReflectionPad2d(1),
+            InstanceNorm(channels),
+            nn.ReLU(),
+            ReflectionPad(1),
             nn.Conv2d(channels, channels, 3),
-            instance_norm(channels),
+            InstanceNorm(channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
@@ -59,22 +59,22 @@ class ResnetGenerator(nn.Module):
         channels_out: int = 3,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(channels_in, width, 7)]
-        layers += [instance_norm(width), nn.ReLU(inplace=True)]
+        layers: list[nn.Module] = [ReflectionPad(3), nn.Conv2d(channels_in, width, 7)]
+        layers += [InstanceNorm(width), nn.ReLU()]
         for channels in (width, 2 * width):
             layers += [
                 nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1),
-                instance_norm(2 * channels),
-                nn.ReLU(inplace=True),
+                InstanceNorm(2 * channels),
+                nn.ReLU(),
             ]
         layers += [ResidualBlock(4 * width) for _ in range(blocks)]
         for channels in (4 * width, 2 * width):
             layers += [
                 _upsample(channels, channels // 2, upsample),
-                instance_norm(channels // 2),
-                nn.ReLU(inplace=True),
+                InstanceNorm(channels // 2),
+                nn.ReLU(),
             ]
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, channels_out, 7), nn.Tanh()]
+        layers += [ReflectionPad(3), ThinConv2d(width, channels_out, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
         init_normal(self, init_std)
 
@@ -87,7 +87,7 @@ def _upsample(channels: int, out: int, kind: Upsample) -> nn.Module:
         return nn.ConvTranspose2d(channels, out, 3, stride=2, padding=1, output_padding=1)
     return nn.Sequential(
         nn.Upsample(scale_factor=2, mode="nearest"),
-        nn.ReflectionPad2d(1),
+        ReflectionPad(1),
         nn.Conv2d(channels, out, 3),
     )
 
@@ -153,10 +153,10 @@ class UnetBlock(nn.Module):
         if place == "outermost":
             layers = [down, below, nn.ReLU(), up, nn.Tanh()]
         elif place == "innermost":
-            layers = [nn.LeakyReLU(0.2), down, nn.ReLU(), up, instance_norm(outer)]
+            layers = [nn.LeakyReLU(0.2), down, nn.ReLU(), up, InstanceNorm(outer)]
         else:
-            layers = [nn.LeakyReLU(0.2), down, instance_norm(inner), below]
-            layers += [nn.ReLU(), up, instance_norm(outer)]
+            layers = [nn.LeakyReLU(0.2), down, InstanceNorm(inner), below]
+            layers += [nn.ReLU(), up, InstanceNorm(outer)]
         self.model = nn.Sequential(*layers)  # type: ignore[arg-type]  # `below` is None only innermost
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from gan_style.nn.blocks import InstanceNorm, ReflectionPad, ThinConv2d
 from gan_style.nn.vgg import CAFFE_MEAN
 
 Upsample = Literal["nearest", "transposed"]
@@ -54,7 +55,7 @@ class TransformNet(nn.Module):
             "in4": _norm(half),
             "deconv2": _upsampling(half, width, upsample),
             "in5": _norm(width),
-            "deconv3": _convolution(width, 3, 9),
+            "deconv3": _named(pad=ReflectionPad(4), conv2d=ThinConv2d(width, 3, 9)),
         }
         for name, layer in layers.items():
             self.add_module(name, layer)
@@ -80,14 +81,12 @@ class ResidualBlock(nn.Module):
         return x + self.in2(self.conv2(self.in1(self.conv1(x)).relu()))
 
 
-def _norm(channels: int) -> nn.InstanceNorm2d:
-    return nn.InstanceNorm2d(channels, affine=True, track_running_stats=False)
+def _norm(channels: int) -> InstanceNorm:
+    return InstanceNorm(channels, affine=True, track_running_stats=False)
 
 
 def _convolution(channels: int, out: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    return _named(
-        pad=nn.ReflectionPad2d(kernel // 2), conv2d=nn.Conv2d(channels, out, kernel, stride)
-    )
+    return _named(pad=ReflectionPad(kernel // 2), conv2d=nn.Conv2d(channels, out, kernel, stride))
 
 
 def _upsampling(channels: int, out: int, kind: Upsample) -> nn.Sequential:
@@ -96,7 +95,7 @@ def _upsampling(channels: int, out: int, kind: Upsample) -> nn.Sequential:
         return _named(conv2d=transposed)
     return _named(
         upsample=nn.Upsample(scale_factor=2, mode="nearest"),
-        pad=nn.ReflectionPad2d(1),
+        pad=ReflectionPad(1),
         conv2d=nn.Conv2d(channels, out, 3),
     )
 

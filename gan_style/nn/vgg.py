@@ -20,10 +20,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from gan_style import weights
 from gan_style.config import did_you_mean
 from gan_style.errors import ConfigError
+from gan_style.nn.blocks import padded
 
 Family = Literal["normalised", "torchvision", "caffe", "random"]
 Pooling = Literal["max", "average"]
@@ -150,4 +152,12 @@ def _layer(name: str, pooling: Pooling, padding: Padding, ceil: bool) -> nn.Modu
     first = name.endswith("_1")
     entering = CHANNELS[block - 2] if first and block > 1 else CHANNELS[block - 1]
     entering = 3 if name == "conv1_1" else entering
-    return nn.Conv2d(entering, CHANNELS[block - 1], 3, padding=1, padding_mode=padding)
+    convolution = nn.Conv2d if padding == "zeros" else _PaddedConv2d
+    return convolution(entering, CHANNELS[block - 1], 3, padding=1, padding_mode=padding)
+
+
+class _PaddedConv2d(nn.Conv2d):
+    """A convolution that pads in the dtype of what comes in: see `padded`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(padded(x, (1, 1, 1, 1), self.padding_mode), self.weight, self.bias)
