@@ -2,7 +2,7 @@
 
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ Writes  results/<domain>/<method>/<number>: config.json, weights, checkpoints, T
   accelerate launch train.py --domain monet2photo --resume auto
   ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 train.py --domain monet2photo
 
-Precision, processes and machines are the launcher's: accelerate launch --help, docs/training.md.
+Processes and machines are the launcher's: accelerate launch --help, docs/training.md.
 --config FILE reads options from a TOML file such as experiments/demo.toml; flags win over it.
 --preset NAME takes a set of options that the method has a name for; the file and flags win over it.
 --method NAME --help lists the options and presets of another method.
@@ -118,9 +118,10 @@ def start(
         run: one to go on with; None for a new one.
     """
     import torch
-    from accelerate import Accelerator
+    from accelerate import Accelerator, PartialState
     from accelerate.utils import GradientAccumulationPlugin, set_seed
 
+    from gan_style import precision
     from gan_style.data import DomainPair
     from gan_style.method import TrainedMethod
     from gan_style.selection import Scorer, obstacle
@@ -143,7 +144,13 @@ def start(
     domain = find_images(data, train, method.sides, folder, run)
     features, no_kid = bring_features(train, method, domain)
 
+    # What the launcher was told holds, unless it is accelerate's default.
+    told = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if train.precision == "auto" and told in precision.DTYPES:
+        train = replace(train, precision=told)  # type: ignore[arg-type]  # a name of a precision
+    train = replace(train, precision=precision.choose(train.precision, PartialState().device))
     accelerator = Accelerator(
+        mixed_precision=train.precision.replace("fp32", "no"),
         log_with="tensorboard",
         project_dir=".",
         # The loop gathers by itself, whatever the launcher has been told.
@@ -160,7 +167,7 @@ def start(
 
     launch = {
         "processes": accelerator.num_processes,
-        "precision": accelerator.mixed_precision.replace("no", "fp32"),
+        "precision": train.precision,
         "device": device_name(device),
     }
     record = runs.describe(asdict(data), asdict(train), asdict(method_config), launch, preset)

@@ -17,6 +17,7 @@ from gan_style.errors import ConfigError, DataError
 from gan_style.files import make_writable
 
 Weights = Literal["raw", "ema", "best"]  # of a run
+Wanted = Literal["auto", "fp32", "bf16", "fp16"]  # precision
 
 
 def translate(
@@ -36,6 +37,7 @@ def translate(
     weights: Weights = "raw",
     overwrite: bool = False,
     batch_size: int | None = None,
+    precision: Wanted = "auto",
     seed: int = 0,
     device: str = "",
     **options: str,
@@ -72,6 +74,7 @@ def translate(
         weights: raw as trained; ema, their running average; or best, raw when KID was lowest.
         overwrite: replace images that are in the output folder already.
         batch_size: images at once; chosen by their size when not given.
+        precision: fp32, bf16, fp16; auto is the quickest that leaves the images as they are.
         seed: of noise that a method starts from.
         device: cpu, cuda, cuda:1, mps; cuda where there is one when not given.
         options: any option of the method.
@@ -86,6 +89,7 @@ def translate(
     from gan_style import checkpoint, translation
     from gan_style.images import SUFFIXES
     from gan_style.method import OptimisedMethod
+    from gan_style.precision import choose
 
     name, module, method_config, record = chosen.name, chosen.module, chosen.config, chosen.record
     if save_every and not issubclass(module.Method, OptimisedMethod):
@@ -112,6 +116,7 @@ def translate(
     if not resume:
         _refuse_existing(folder, [job.name for job in jobs], overwrite)
     place = _device(device)
+    numbers = choose(precision, place)
     torch.manual_seed(seed)
     built = _build(chosen)
     how = translation.How(
@@ -122,6 +127,7 @@ def translate(
         colour=colour,
         save_every=save_every,
         resume=resume,
+        precision=numbers,
         times=not single,
     )
     translation.check_sizes(built, jobs, how)
@@ -132,7 +138,7 @@ def translate(
         note = checkpoint.kid_of(Path(run), built.translators[0])
         which += f" (KID {note['kid']:.4f} after {note['images']} images)"
     made_by = _label(name, method_config, which)
-    print(f"{images}, {made_by}, {place} -> {folder}")
+    print(f"{images}, {made_by}, {place} in {numbers} -> {folder}")
     bad = translation.translate_files(
         built.to(place).eval().requires_grad_(False),
         jobs,
@@ -407,6 +413,7 @@ def cost(
     sizes: str = "256,512,1024",
     limit: float = 60.0,
     runs: int | None = None,
+    precision: Wanted = "auto",
     device: str = "",
     out: str = "",
     overwrite: bool = False,
@@ -430,6 +437,7 @@ def cost(
         sizes: sides of square images in pixels, joined by commas.
         limit: seconds a size, after which no run is begun.
         runs: that count, after some that don't; 10 on a CPU and 50 on a GPU when not given.
+        precision: fp32, bf16, fp16; auto is what translate takes.
         device: cpu, cuda, cuda:1, mps; cuda where there is one when not given.
         out: JSON file to write; none when not given.
         overwrite: replace the file.
@@ -445,6 +453,7 @@ def cost(
     chosen = _choose(cost, run, method, weights, options)
     from gan_style import cost as costs
     from gan_style.files import write_json
+    from gan_style.precision import choose
     from gan_style.weights import known, used
 
     place = _device(device)
@@ -453,6 +462,7 @@ def cost(
         built,
         takes_style=chosen.module.PAPER.style == "image",
         device=place,
+        precision=choose(precision, place),
         sizes=[int(side) for side in sides],
         limit=limit,
         runs=runs,

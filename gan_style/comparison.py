@@ -465,7 +465,8 @@ class Bench:
             way = {"a2b": "b2a", "b2a": "a2b"}[str(options["direction"])]
             again = [*source, *_flags(options | {"direction": way})]
             self._translate(stages, "translate back", back, made, again, files, row)
-        its = {key: options[key] for key in options if key in (*known, "preset", "weights")}
+        shared = ("preset", "weights", "precision")
+        its = {key: options[key] for key in options if key in (*known, *shared)}
         row["cost"] = self._cost(stages, folder, [*source, *_flags(its)], files, run, row)
         row["licences"] = row["cost"].pop("licences", [])
         style = Path(own) if own and Path(own).is_file() else self.pairs.style
@@ -479,22 +480,20 @@ class Bench:
         if self.comparison.domain:
             options["domain"] = self.comparison.domain
         options |= entry.train
-        precision = options.pop("mixed_precision", "no")
         flat = command.with_file(options)
         if not flat.get("domain") and not flat.get("data_a"):
             raise Failed("it has nothing to train on: give it a domain, or the comparison")
-        key = fingerprint([flat, precision], _read_by_training(flat))
+        key = fingerprint([flat], _read_by_training(flat))
         run = stages.folder / f"run-{key[:8]}"  # a run of other options or images stays
         typed = [sys.executable, str(TRAIN), f"--run_dir={run}", *_flags(options)]
-        setting = {"ACCELERATE_MIXED_PRECISION": str(precision)}
-        row["commands"].append(_shown(typed, setting if precision != "no" else {}))
+        row["commands"].append(_shown(typed))
 
         def train(resume: bool) -> None:
             del resume  # a run knows by itself
             saved = bool(checkpoint.checkpoints(run))
             if not saved:  # killed before its first checkpoint
                 shutil.rmtree(run, ignore_errors=True)
-            call([*typed, *(["--resume=auto"] if saved else [])], setting)
+            call([*typed, *(["--resume=auto"] if saved else [])])
 
         stages.do("train", key, train, run / "config.json")
         return run
@@ -511,12 +510,12 @@ class Bench:
     ) -> None:
         typed = [*GAN_STYLE, "translate", *options, f"--content={content}", f"--out={out}"]
         typed += ["--side=0", f"--seed={self.comparison.seed}", *self._device]
-        row["commands"].append(_shown([*typed, "--overwrite"], {}))
+        row["commands"].append(_shown([*typed, "--overwrite"]))
 
         def translate(resume: bool) -> None:
             if not resume:
                 shutil.rmtree(out, ignore_errors=True)
-            call([*typed, *(["--resume"] if resume and out.exists() else [])], {})
+            call([*typed, *(["--resume"] if resume and out.exists() else [])])
 
         images = [*list_images(content), *(self.pairs.styles if "--pairs" in str(typed) else [])]
         key = fingerprint([typed[len(GAN_STYLE) :]], [*weights_files, *images])
@@ -544,7 +543,7 @@ class Bench:
             machine = evaluation.machine(self.how.device)
             key = fingerprint([typed[len(GAN_STYLE) :], machine], weights_files)
             try:
-                stages.do("cost", key, lambda _: call([*typed, "--overwrite"], {}), out)
+                stages.do("cost", key, lambda _: call([*typed, "--overwrite"]), out)
                 cost = json.loads(out.read_text(encoding="utf-8"))
             except Failed as error:
                 row["notes"].append(f"couldn't be timed: {error}")
@@ -623,7 +622,7 @@ class Stages:
         write_json(path, {stage: known[stage] for stage in known if stage == "train"})
 
 
-def call(typed: Sequence[str], setting: Mapping[str, str]) -> None:
+def call(typed: Sequence[str]) -> None:
     """Run a command with its progress on our stderr.
 
     A signal to us is handed on once, and waited for: trainings save before they stop.
@@ -650,7 +649,6 @@ def call(typed: Sequence[str], setting: Mapping[str, str]) -> None:
         postponed(hand_on),  # before it starts: no signal may find it without us
         subprocess.Popen(
             typed,
-            env=os.environ | dict(setting),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,  # else Ctrl-C would reach it twice, from the terminal and us
@@ -726,7 +724,7 @@ def _settings(
     if record:
         trained = {key: record["train"][key] for key in config.BUDGETS if record["train"].get(key)}
         data = {key: record["data"].get(key, "") for key in ("domain", "size")}
-        precision = {"mixed_precision": record.get("launch", {}).get("precision", "no")}
+        precision = {"precision": record["launch"]["precision"]}
         return {**record["method"], **data, **trained, **precision, **typed}
     preset = command.preset_name({"method": name, **typed})
     options = {key: value for key, value in typed.items() if key != "preset"}
@@ -779,11 +777,11 @@ def _flags(options: Mapping[str, Any]) -> list[str]:
     return [f"--{key}={value}" for key, value in options.items()]
 
 
-def _shown(typed: Sequence[str], setting: Mapping[str, str]) -> str:
+def _shown(typed: Sequence[str]) -> str:
     """A command as a user would type it."""
     words = ["python" if word == sys.executable else word for word in typed]
     words = ["train.py" if word == str(TRAIN) else word for word in words]
-    return " ".join([*(f"{key}={value}" for key, value in setting.items()), shlex.join(words)])
+    return shlex.join(words)
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -281,16 +281,25 @@ class DomainPair:
         return to_tensor(pipeline(image=self.cache.read(path))["image"])
 
     def batches(
-        self, start: int, batch_size: int, process: int = 0, processes: int = 1
+        self,
+        start: int,
+        batch_size: int,
+        process: int = 0,
+        processes: int = 1,
+        pinned: bool = False,
     ) -> Generator[Batch, None, None]:
-        """Batches for one of several processes, from item `start` of the stream on, for ever."""
+        """Batches for one of several processes, from item `start` of the stream on, for ever.
+
+        Pinned ones can be copied to a GPU while it computes.
+        """
 
         def make(position: int) -> Batch:
             first = position + process * batch_size
             items = [self.item(first + i) for i in range(batch_size)]
             batch = Batch()
             for side, images in zip(self.sides, zip(*items, strict=True), strict=True):
-                batch[side] = torch.stack(images)
+                stacked = torch.stack(images)
+                batch[side] = stacked.pin_memory() if pinned else stacked
             return batch
 
         step = batch_size * processes

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -24,10 +24,11 @@ from tqdm import tqdm
 from gan_style import checkpoint
 from gan_style.config import TrainConfig
 from gan_style.data import DomainPair
-from gan_style.errors import CheckpointError, Interrupted, TrainingError
+from gan_style.errors import CheckpointError, ConfigError, Interrupted, TrainingError
 from gan_style.files import atomic_file, sync, sync_files, write_json
 from gan_style.images import from_tensor, grid
 from gan_style.method import Batch, TrainedMethod
+from gan_style.precision import Precision, memory_format
 from gan_style.selection import Scorer, Scores
 from gan_style.signals import postponed
 
@@ -135,9 +136,12 @@ class Trainer:
         # about it, which would make an accelerator wait for them; a CPU's step takes long anyway.
         waits = accelerator.num_processes > 1 and accelerator.device.type != "cpu"
         self._agree_every = 10 if waits else 1
+        self.precision = cast("Precision", accelerator.mixed_precision.replace("no", "fp32"))
         self.names = [name for nets in method.players.values() for name in nets]
 
         method.to(accelerator.device)
+        if config.recompute:
+            _recompute(method, config.method)
         optimizers = {}
         for player, nets in method.players.items():
             modules = [getattr(method, name) for name in nets]
@@ -174,8 +178,9 @@ class Trainer:
         """Train until the budget is spent, with a last checkpoint, export and grid."""
         config, accelerator, progress = self.config, self.accelerator, self.progress
         batches = self.data.batches(
-            progress.images, self._loaded, accelerator.process_index, accelerator.num_processes
-        )
+            progress.images, self._loaded, accelerator.process_index, accelerator.num_processes,
+            pinned=self._on_cuda,
+        )  # fmt: skip
         last_checkpoint = started = time.monotonic()
         trained_before = progress.seconds
         self.history = History()
@@ -276,9 +281,10 @@ class Trainer:
         return self._to_device(batch)
 
     def _to_device(self, batch: Batch) -> Batch:
+        device, order = self.accelerator.device, memory_format(self.precision)
         moved = Batch()
         for side in self.data.sides:
-            moved[side] = batch[side].to(self.accelerator.device)
+            moved[side] = batch[side].to(device, non_blocking=True, memory_format=order)
         return moved
 
     def _set_learning_rates(self) -> None:
@@ -497,7 +503,7 @@ class Trainer:
             **vars(self.progress),
             "device": device_name(self.accelerator.device),
             "processes": self.accelerator.num_processes,
-            "mixed_precision": self.accelerator.mixed_precision,
+            "precision": self.precision,
             "kid": self.scores.summary(),
         }
 
@@ -564,6 +570,14 @@ class Trainer:
         torch.set_rng_state(process["cpu"])
         if self._on_cuda and process["cuda"] is not None:
             torch.cuda.set_rng_state(process["cuda"])
+
+
+def _recompute(method: TrainedMethod, name: str) -> None:
+    nets = [net for net in method.modules() if hasattr(net, "recompute")]
+    if not nets:
+        raise ConfigError(f"--recompute is True, but no network of {name} can")
+    for net in nets:
+        net.recompute = True  # type: ignore[assignment]  # a bool
 
 
 def _on(value: Any, device: torch.device) -> Any:

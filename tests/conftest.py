@@ -38,6 +38,10 @@ def _own_folder(tmp_path, monkeypatch):
 def _fresh_accelerate():
     """Accelerate keeps its state in class attributes; the next test must not inherit it."""
     yield
+    forget_accelerate()
+
+
+def forget_accelerate():
     state = sys.modules.get("accelerate.state")
     if state:
         state.AcceleratorState._reset_state(reset_partial_state=True)
@@ -56,14 +60,15 @@ def toy(tmp_path):
 def train_alone(monkeypatch, capsys):
     """`train.py` in this process: flags in, what it printed out; SystemExit where it refuses.
 
-    Without KID unless asked for, as its features would be fetched.
+    Without KID unless asked for, as its features would be fetched; in fp32 on every machine.
     """
     import train as script
     from gan_style import command
 
     def run(**options):
-        options = {"kid_every": 0} | options
+        options = {"kid_every": 0, "precision": "fp32"} | options
         flags = [f"--{key}={value}" for key, value in options.items()]
+        forget_accelerate()  # as in a process of its own
         monkeypatch.setattr(sys, "argv", ["train.py", *flags])
         command.run("train.py", script.main)
         return capsys.readouterr().out

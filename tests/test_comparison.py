@@ -35,7 +35,7 @@ def calls(monkeypatch):
     """Instead of other processes: copies of the contents; every command is remembered."""
     seen: list[list[str]] = []
 
-    def call(typed, setting):
+    def call(typed):
         words = [word for word in typed if word != sys.executable]
         options = dict(word[2:].split("=", 1) for word in words if "=" in word)
         seen.append(words)
@@ -250,15 +250,15 @@ def test_a_training_is_done_once_and_its_run_is_of_its_options(calls, compare, t
     made = []
 
     def text(images):
-        return f'[methods.gan]\n[methods.gan.train]\nimages = {images}\nmixed_precision = "bf16"\n'
+        return f'[methods.gan]\n[methods.gan.train]\nimages = {images}\nprecision = "bf16"\n'
 
     record, _ = compare(text(1))
     (words,) = calls
     made.append(next(word for word in words if word.startswith("--run_dir")))
     assert {"--images=1", "--domain=toy", "--data_root=."} <= set(words)
-    assert not any("mixed" in word for word in words)
+    assert "--precision=bf16" in words
     row = record["methods"]["gan"]
-    assert row["commands"][0].startswith("ACCELERATE_MIXED_PRECISION=bf16 python train.py")
+    assert row["commands"][0].startswith("python train.py")
     assert "isn't the config of a run" in row["error"]  # nothing was trained here
     calls.clear()
     compare(text(1))
@@ -267,10 +267,10 @@ def test_a_training_is_done_once_and_its_run_is_of_its_options(calls, compare, t
     made.append(next(word for word in calls[0] if word.startswith("--run_dir")))
     Path("gan.toml").write_text("images = 2")
     calls.clear()
-    compare('[methods.gan]\n[methods.gan.train]\nconfig = "gan.toml"\nmixed_precision = "bf16"\n')
+    compare('[methods.gan]\n[methods.gan.train]\nconfig = "gan.toml"\nprecision = "bf16"\n')
     assert calls == []  # what is said counts, not where
     Path("gan.toml").write_text("images = 3")
-    compare('[methods.gan]\n[methods.gan.train]\nconfig = "gan.toml"\nmixed_precision = "bf16"\n')
+    compare('[methods.gan]\n[methods.gan.train]\nconfig = "gan.toml"\nprecision = "bf16"\n')
     assert "--config=gan.toml" in calls[0]
     made.append(next(word for word in calls[0] if word.startswith("--run_dir")))
     assert len(set(made)) == 3
@@ -279,8 +279,8 @@ def test_a_training_is_done_once_and_its_run_is_of_its_options(calls, compare, t
 def test_an_interrupted_stage_goes_on_where_it_stopped(calls, compare, monkeypatch):
     working = comparison.call
 
-    def interrupted(typed, setting):
-        working(typed, setting)
+    def interrupted(typed):
+        working(typed)
         raise Interrupted("stopped")
 
     monkeypatch.setattr(comparison, "call", interrupted)
@@ -339,10 +339,10 @@ def test_what_was_removed_is_made_again(calls, compare, lost):
 def test_a_training_that_was_killed_before_it_saved_starts_again(calls, compare, monkeypatch):
     working = comparison.call
 
-    def killed(typed, setting):
+    def killed(typed):
         run = Path(next(word[10:] for word in typed if word.startswith("--run_dir=")))
         assert not run.exists()
-        working(typed, setting)
+        working(typed)
         raise comparison.Failed("ended by SIGKILL")
 
     monkeypatch.setattr(comparison, "call", killed)
@@ -395,10 +395,10 @@ def test_style_images_that_are_the_collection_are_no_reference(calls, compare):
 def test_a_method_that_cant_be_timed_keeps_its_numbers(calls, compare, monkeypatch):
     working = comparison.call
 
-    def call(typed, setting):
+    def call(typed):
         if "cost" in typed:
             raise comparison.Failed("no time")
-        working(typed, setting)
+        working(typed)
 
     monkeypatch.setattr(comparison, "call", call)
     record, _ = compare(ADAIN, cost_sizes="32, ")
@@ -442,7 +442,7 @@ def test_a_second_signal_leaves_nothing_behind(tmp_path):
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
-        comparison.call(python(code), {})
+        comparison.call(python(code))
     assert Path("ended").exists()
 
 
@@ -504,18 +504,18 @@ def python(code):
 def test_the_reason_of_a_failure_is_the_last_line_without_the_programs_name():
     code = "import sys; print('bar 100%\\rgan_style: no such thing', file=sys.stderr); sys.exit(2)"
     with pytest.raises(comparison.Failed, match=r"^no such thing$"):
-        comparison.call(python(code), {})
+        comparison.call(python(code))
 
 
 def test_a_process_that_was_killed_says_by_what():
     code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     with pytest.raises(comparison.Failed, match="ended by SIGKILL, perhaps for want of memory"):
-        comparison.call(python(code), {})
+        comparison.call(python(code))
 
 
 def test_a_silent_failure_says_its_code():
     with pytest.raises(comparison.Failed, match="ended with code 3"):
-        comparison.call(python("import sys; sys.exit(3)"), {})
+        comparison.call(python("import sys; sys.exit(3)"))
 
 
 def test_a_signal_is_handed_on_and_waited_for(tmp_path):
@@ -534,7 +534,7 @@ def test_a_signal_is_handed_on_and_waited_for(tmp_path):
 
     threading.Thread(target=terminate).start()
     with pytest.raises(Interrupted, match="the same command goes on from there"):
-        comparison.call(python(code), {})
+        comparison.call(python(code))
     assert Path("saved").exists()
 
 

@@ -269,8 +269,7 @@ def test_every_shipped_comparison_is_known_and_valid(path, tmp_path, monkeypatch
     for entry in entries:
         options = {key: value for key, value in entry.options.items() if key not in of_translate}
         if entry.train:
-            typed = {key: value for key, value in entry.train.items() if key != "mixed_precision"}
-            parts = command.sections(command.with_file(typed))
+            parts = command.sections(command.with_file(dict(entry.train)))
             config.build(TrainConfig, parts["train"])
         elif entry.method:
             chosen = command.with_preset({"method": entry.method, **options}, "")

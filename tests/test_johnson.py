@@ -447,11 +447,10 @@ def test_what_no_training_can_use_is_refused_by_name_and_value(option, value):
 
 
 def test_in_bf16_vgg_judges_in_bf16_too(train_alone, toy, style, monkeypatch):
-    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     seen, forward = [], VGG.forward
 
-    def watched(self, images):
-        features = forward(self, images)
+    def watched(self, images, layers=None):
+        features = forward(self, images, layers)
         seen.append(features["relu2_2"].dtype)
         return features
 
@@ -459,6 +458,7 @@ def test_in_bf16_vgg_judges_in_bf16_too(train_alone, toy, style, monkeypatch):
     train_alone(
         method="johnson", vgg="random", width_generator=4, style=style, domain=toy, threads=1,
         workers=1, size=16, load_size=16, images=2, batch_size=1, sample_every=0,
+        precision="bf16",
     )  # fmt: skip
     # The style's targets before the launch's precision is known, then two images of each step.
     assert seen == [torch.float32] + 4 * [torch.bfloat16]

@@ -128,14 +128,10 @@ def test_kid_is_computed_every_so_many_epochs_and_at_the_end(train_kid, options,
         assert steps("run", tag) == expected
 
 
-@pytest.mark.parametrize("precision", ["no", "bf16"])
-def test_kid_is_that_of_the_files_that_translate_writes(
-    train_kid, gan_style, toy, monkeypatch, precision
-):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_kid_is_that_of_the_files_that_translate_writes(train_kid, gan_style, toy, precision):
     # Whole images, so that both see the same; in fp32 whatever the training is in.
-    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", precision)
-    train_kid(images=2, size=32, preprocess="crop", run_dir="run")
-    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION")
+    train_kid(images=2, size=32, preprocess="crop", run_dir="run", precision=precision)
 
     def features(folder):
         images = [to_array(load_image(path)) for path in list_images(Path(folder))]
@@ -146,7 +142,10 @@ def test_kid_is_that_of_the_files_that_translate_writes(
         ("a2b", "gen_ab", "testA", "testB"),
         ("b2a", "gen_ba", "testB", "testA"),
     ):
-        gan_style("translate", run="run", direction=direction, content=toy / source, weights="best")
+        gan_style(
+            "translate", run="run", direction=direction, content=toy / source, weights="best",
+            precision="fp32",
+        )  # fmt: skip
         made = features(Path("run/translated") / direction)
         expected = kid.Metric().distance(made, features(toy / target))
         assert note("run", net)["kid"] == expected["value"]
@@ -575,7 +574,7 @@ def test_progress_is_written_for_other_programs(train_kid, kids, signal_in_step)
         "steps": 9,
         "device": "cpu",
         "processes": 1,
-        "mixed_precision": "no",
+        "precision": "fp32",
         "kid": {
             "a2b": {
                 "best": 1.0, "best_images": 6, "last": 2.0, "last_images": 9, "test_images": 4,

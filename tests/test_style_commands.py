@@ -134,7 +134,7 @@ ALL_FILES = sorted([*ALL_PAIRS, "times.csv"])
 
 def test_a_content_in_a_style_is_a_file_named_after_both(translate):
     said = translate(out="out", **GATYS)
-    assert "1 image, gatys, cpu -> out" in said
+    assert "1 image, gatys, cpu in " in said
     assert "1 written to out" in said
     assert below("out") == ["style/content.png", "times.csv"]
     made = pixels("out/style/content.png")
@@ -421,7 +421,7 @@ def test_contents_of_extreme_sizes_keep_them_with_johnson(train_alone, gan_style
     for name, size in sizes.items():
         picture(f"contents/{name}.png", *size)
     said = gan_style("translate", run="run", content="contents")
-    assert "4 images, johnson, raw weights, cpu -> run/translated" in said
+    assert "4 images, johnson, raw weights, cpu in " in said
     made = {path.stem: load_image(path).size for path in Path("run/translated").glob("*.png")}
     assert made == sizes
 

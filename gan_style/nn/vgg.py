@@ -77,6 +77,7 @@ class VGG(nn.Module):
         self.bgr = caffe
         self.mean = CAFFE_MEAN if caffe else IMAGENET_MEAN
         self.std = (1.0, 1.0, 1.0) if caffe else IMAGENET_STD
+        self._constants: dict[tuple[torch.dtype, torch.device], tuple[Tensor, ...]] = {}
         padding = padding or ("reflect" if family == "normalised" else "zeros")
         deepest = max(map(known.index, self.layers))
         with torch.random.fork_rng(devices=[]):  # whoever builds this draws nothing
@@ -89,18 +90,33 @@ class VGG(nn.Module):
         self._load(depth, family)
         self.requires_grad_(False)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:  # noqa: D102
+    def forward(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """The features of all of its layers, or of some, and no deeper than these are."""
         with torch.autocast(images.device.type, enabled=False):  # 255 levels are more than bf16's
-            mean, std = (images.new_tensor(v).view(3, 1, 1) for v in (self.mean, self.std))
+            mean, std = self._levels(images)
             x = (images * 255 - mean) / std
         if self.bgr:
             x = x.flip(1)
-        features = {}
+        if torch.is_autocast_enabled(images.device.type):  # half precision is quicker so
+            x = x.contiguous(memory_format=torch.channels_last)
+        wanted = self.layers if layers is None else frozenset(layers)
+        features: dict[str, Tensor] = {}
         for name, layer in self.net.named_children():
             x = layer(x)
-            if name in self.layers:
+            if name in wanted:
                 features[name] = x
+            if len(features) == len(wanted):
+                break
         return features
+
+    def _levels(self, like: Tensor) -> tuple[Tensor, ...]:
+        """Mean and deviation (3, 1, 1); made in every step they would halt an accelerator."""
+        key = (like.dtype, like.device)
+        if key not in self._constants:
+            self._constants[key] = tuple(
+                like.new_tensor(values).view(3, 1, 1) for values in (self.mean, self.std)
+            )
+        return self._constants[key]
 
     @property
     def smallest(self) -> int:
