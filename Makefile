@@ -11,7 +11,7 @@ REPORT := results/oldmaster2modern/report/index.html
 MINUTES := 6
 LAUNCH := $(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 
-.PHONY: install demo test test-all test-slow test-weights test-browser lint format check tensorboard docs
+.PHONY: install demo test test-all test-slow test-weights test-browser lint format check tensorboard docs bench
 
 install: $(READY)
 
@@ -68,6 +68,10 @@ format: install
 	$(BIN)/ruff format .
 
 check: lint test-all
+
+# BENCH="--quick", "--full", "--only cyclegan --threads 1" ...: experiments/bench.py --help
+bench: install
+	$(BIN)/python experiments/bench.py --out results/bench $(BENCH)
 
 tensorboard: install
 	$(BIN)/tensorboard --logdir results
