@@ -26,6 +26,7 @@ from gan_style import memory
 from gan_style.config import at_least
 from gan_style.errors import UserError
 from gan_style.method import Method, OptimisedMethod, Step
+from gan_style.precision import Precision, autocast, memory_format
 
 # Runs that count, and those before them: usual for GPUs; a CPU is slower, and soon at its pace.
 GPU_RUNS, CPU_RUNS = (50, 10), (10, 2)
@@ -36,6 +37,7 @@ def measure(
     *,
     takes_style: bool,
     device: torch.device,
+    precision: Precision = "fp32",
     sizes: Sequence[int] = (256, 512, 1024),
     limit: float = 60.0,
     runs: int | None = None,
@@ -52,6 +54,7 @@ def measure(
         method: on the device and with its weights, as translate has it (eval, no gradients).
         takes_style: the style comes from an image; it gets the size of the content.
         device: of the method.
+        precision: what its networks compute in.
         sizes: sides of square contents in pixels.
         limit: seconds a size, after which no run is begun. A single run can't be stopped: a size
             that would take longer, going by the two before it, is left out. Of an optimisation that
@@ -66,6 +69,7 @@ def measure(
         bytes: of these and of the networks' buffers, as a safetensors file of them has; published
             files may hold more than is used.
         device: the GPU's name, or the CPU's threads.
+        precision: as given.
         sizes: side -> `missing`, why there is nothing; or seconds (`median`, `p95`, linear between
             runs), the number of `runs`, `peak_bytes`, and `estimated`: where it is true, one run
             was worked out from `iterations` that were timed, and p95 is the same as the median.
@@ -82,8 +86,10 @@ def measure(
     at_least(1, sizes=min(sizes), runs=runs)
     at_least(0, warm_up=warm_up, limit=limit)
     rows: dict[str, dict[str, Any]] = {}
-    with torch.no_grad():  # not inference_mode: methods that optimise pixels need autograd inside
-        smallest = _pictures(method, 1, takes_style, device, seed)
+    # Not inference_mode: methods that optimise pixels need autograd inside.
+    with torch.no_grad(), autocast(precision, device):
+        order = memory_format(precision)
+        smallest = _pictures(method, 1, takes_style, device, order, seed)
         tensors = _weights(method, *smallest)  # and what is fetched at first use, is
         seconds: dict[int, float] = {}  # pixels -> a run of a method that can't be stopped
         stoppable = isinstance(method, OptimisedMethod)
@@ -92,14 +98,14 @@ def measure(
             seconds[_pixels(smallest[0])] = row["median"]
         for size in sorted(set(sizes)):
             pixels = _side(method, size) ** 2
-            needed, free = pixels * method.bytes_per_pixel, memory.free(device)
+            needed, free = method.bytes_for(pixels), memory.free(device)
             if needed > free:
                 why = f"takes about {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free"
                 row = {"missing": why}
             elif (expected := _expected(seconds, pixels)) > limit:
                 row = _over(limit, expected)
             else:
-                pictures = _pictures(method, size, takes_style, device, seed)
+                pictures = _pictures(method, size, takes_style, device, order, seed)
                 row = _measured(method, *pictures, limit, runs, warm_up)
                 if not stoppable and "median" in row:
                     seconds[pixels] = row["median"]
@@ -109,6 +115,7 @@ def measure(
         "parameters": sum(each.numel() for each in tensors if isinstance(each, nn.Parameter)),
         "bytes": sum(each.numel() * each.element_size() for each in tensors),
         "device": _name(device),
+        "precision": precision,
         "sizes": rows,
     }
 
@@ -138,7 +145,12 @@ def _pixels(images: Tensor) -> int:
 
 
 def _pictures(
-    method: Method, size: int, takes_style: bool, device: torch.device, seed: int
+    method: Method,
+    size: int,
+    takes_style: bool,
+    device: torch.device,
+    order: torch.memory_format,
+    seed: int,
 ) -> tuple[Tensor, Tensor | None]:
     """A content and a style (1, 3, H, W) in [0, 1]: blurred blots with a little grain."""
     random = torch.Generator().manual_seed(seed)
@@ -150,7 +162,7 @@ def _pictures(
         grain = 0.05 * torch.randn(1, 3, side, side, generator=random)
         return (blots + grain).clamp(0, 1).to(device)
 
-    content = picture(_side(method, size))
+    content = picture(_side(method, size)).contiguous(memory_format=order)
     return content, picture(max(size, method.smallest)) if takes_style else None
 
 

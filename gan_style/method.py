@@ -83,6 +83,10 @@ class Method(nn.Module):
     bytes_per_pixel: float = 0.0  # of a content, at the peak of translate in fp32; 0 is unknown
     longest_side: int | None = None  # that larger contents are scaled to unless --side is given
 
+    def bytes_for(self, pixels: int) -> float:
+        """Bytes for a content of so many pixels at the peak of translate in fp32; 0 is unknown."""
+        return pixels * self.bytes_per_pixel
+
     @abstractmethod
     def translate(self, content: Tensor, style: Styles = None) -> Tensor:
         """Images (N, 3, H, W), RGB in [0, 1] -> the same.

@@ -30,8 +30,9 @@ from gan_style.images import (
     to_array,
     to_tensor,
 )
-from gan_style.method import Method, OptimisedMethod, Style
+from gan_style.method import Method, OptimisedMethod, Style, Styles
 from gan_style.pairs import CSV, output_names, read_pairs
+from gan_style.precision import Precision, autocast, memory_format
 
 PIXELS_A_BATCH = 2**20  # of equal-sized images together on an accelerator: 16 of 256x256
 TIMES = ("name", "width", "height", "seconds")
@@ -69,6 +70,7 @@ class How:
         colour: where colours come from, see `gan_style.colour`.
         save_every: iterations between two intermediate images of an optimisation; 0 keeps none.
         resume: keep what is there already and go on with the image that was interrupted.
+        precision: what networks compute in.
         times: write times.csv.
     """
 
@@ -79,6 +81,7 @@ class How:
     colour: Colours = "style"
     save_every: int = 0
     resume: bool = False
+    precision: Precision = "fp32"
     times: bool = True
 
 
@@ -237,7 +240,7 @@ def check_sizes(method: Method, jobs: Sequence[Job], how: How) -> None:
 
 def _bytes(method: Method, size: tuple[int, int]) -> float:
     height, width = _padded_size(size, method.multiple, method.smallest)
-    return height * width * method.bytes_per_pixel
+    return method.bytes_for(height * width)
 
 
 def translate_files(
@@ -317,7 +320,7 @@ def _translate(
     arrays = [array for _, array in batch]
     job = batch[0][0]
     if not job.styles:
-        return translate_arrays(method, arrays, how.device)
+        return translate_arrays(method, arrays, how.device, how.precision)
     content = _tensor(arrays[0], method, how.device)
     styles = [_style(each, arrays[0], method, how) for each in job.styles]
     grey, matched = colour.before(how.colour, content, [style.image for style in styles])
@@ -328,25 +331,33 @@ def _translate(
 
     with torch.no_grad():  # not inference_mode: methods that optimise pixels need autograd inside
         if isinstance(method, OptimisedMethod):
-            made_by = {**options, "colour": how.colour}
-            image = optimisation.optimise(
-                method, grey, styles, out / job.name, made_by, how.save_every, how.resume, finish
-            )
+            made_by = {**options, "colour": how.colour, "precision": how.precision}
+            with autocast(how.precision, how.device):
+                image = optimisation.optimise(
+                    method, grey, styles, out / job.name, made_by, how.save_every, how.resume,
+                    finish,
+                )  # fmt: skip
         else:
-            image = method.translate(grey, styles)
+            image = translate(method, grey, styles, how.precision)
         image = finish(image)
     height, width = arrays[0].shape[:2]
     return [from_tensor(image[0])[:height, :width]]
 
 
+def translate(method: Method, content: Tensor, styles: Styles, precision: Precision) -> Tensor:
+    """Images (N, 3, H, W), RGB in [0, 1] -> float32 of the same, in one call of the method."""
+    content = content.contiguous(memory_format=memory_format(precision))
+    with torch.no_grad(), autocast(precision, content.device):
+        return method.translate(content, styles).float()
+
+
 def translate_arrays(
-    method: Method, arrays: Sequence[np.ndarray], device: torch.device
+    method: Method, arrays: Sequence[np.ndarray], device: torch.device, precision: Precision
 ) -> list[np.ndarray]:
     """Images uint8 (H, W, 3) of one size -> the same, by a method that takes no style."""
     padded = torch.cat([_tensor(array, method, device) for array in arrays])
     height, width = arrays[0].shape[:2]
-    with torch.no_grad():
-        images: Tensor = method.translate(padded)
+    images = translate(method, padded, None, precision)
     return [from_tensor(image)[:height, :width] for image in images]
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss as l1
 
+from gan_style import strips
 from gan_style.config import at_least
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
@@ -98,6 +99,12 @@ class Method(TrainedMethod):
         patch = 3 * 2**config.discriminator_layers if config.discriminator == "patch" else 1
         self.smallest = max(8, self.multiple, patch)
 
+    def bytes_for(self, pixels: int) -> float:
+        """As measured, and large contents in strips."""
+        if pixels > strips.WHOLE:
+            return strips.peak(self.config.width_generator, pixels)
+        return super().bytes_for(pixels)
+
     @property
     def translators(self) -> tuple[str, ...]:
         """The generator of the configured direction."""
@@ -105,9 +112,8 @@ class Method(TrainedMethod):
 
     def optimizer(self, player: str, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """One Adam for both generators, one for both discriminators."""
-        return torch.optim.Adam(
-            parameters, lr=self.config.learning_rate, betas=(self.config.beta1, 0.999)
-        )
+        betas = (self.config.beta1, 0.999)
+        return torch.optim.Adam(parameters, self.config.learning_rate, betas, fused=True)
 
     def translate(self, content: Tensor, style: Styles = None) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] through the generator of `direction`; `style` is unread."""
@@ -117,7 +123,8 @@ class Method(TrainedMethod):
         """The same through the generator of one direction."""
         c = self.config
         channels = c.channels_a if direction == "a2b" else c.channels_b
-        return from_signed(getattr(self, self.directions[direction])(to_signed(content, channels)))
+        net = getattr(self, self.directions[direction])
+        return from_signed(strips.through(net, to_signed(content, channels)))
 
     def _signed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         c = self.config
@@ -137,8 +144,9 @@ class Method(TrainedMethod):
                 "adversarial_ab": self.gan.fool(self.disc_b(fake_b)),
                 "adversarial_ba": self.gan.fool(self.disc_a(fake_a)),
             }
-        terms["cycle_a"] = c.lambda_cycle * l1(self.gen_ba(fake_b), a)
-        terms["cycle_b"] = c.lambda_cycle * l1(self.gen_ab(fake_a), b)
+        if c.lambda_cycle > 0:
+            terms["cycle_a"] = c.lambda_cycle * l1(self.gen_ba(fake_b), a)
+            terms["cycle_b"] = c.lambda_cycle * l1(self.gen_ab(fake_a), b)
         if c.lambda_identity > 0:
             weight = c.lambda_identity * c.lambda_cycle
             terms["identity_a"] = weight * l1(same_a, a)

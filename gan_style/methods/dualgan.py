@@ -34,6 +34,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss as l1
 
+from gan_style import strips
 from gan_style.config import at_least
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
@@ -212,6 +213,12 @@ class Method(TrainedMethod):
         """One for each step of the critics."""
         return self.config.critic_steps
 
+    def bytes_for(self, pixels: int) -> float:
+        """As measured, and large contents in strips."""
+        if pixels > strips.WHOLE:
+            return strips.peak(self.config.width_generator, pixels)
+        return super().bytes_for(pixels)
+
     @property
     def translators(self) -> tuple[str, ...]:
         """The generator of the configured direction."""
@@ -243,11 +250,11 @@ class Method(TrainedMethod):
     def _each(self, net: nn.Module, images: Tensor) -> Tensor:
         """Through a generator as if every image came alone."""
         if self.config.norm == "instance" and not self.config.dropout:
-            return net(images)
+            return strips.through(net, images)
         made, seed = [], torch.initial_seed()
         for image in images.split(1):
             torch.manual_seed(seed)
-            made.append(net(image))
+            made.append(strips.through(net, image))
         return torch.cat(made)
 
     def _signed(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -293,12 +300,15 @@ class Method(TrainedMethod):
         c = self.config
         fake_b, fake_a = self.gen_ab(a), self.gen_ba(b)
         with frozen(self.disc_a, self.disc_b):
-            return {
+            terms = {
                 "adversarial_ab": self.gan.fool(self.disc_b(fake_b)),
                 "adversarial_ba": self.gan.fool(self.disc_a(fake_a)),
-                "cycle_a": c.lambda_a * l1(self.gen_ba(fake_b), a),
-                "cycle_b": c.lambda_b * l1(self.gen_ab(fake_a), b),
             }
+        if c.lambda_a > 0:
+            terms["cycle_a"] = c.lambda_a * l1(self.gen_ba(fake_b), a)
+        if c.lambda_b > 0:
+            terms["cycle_b"] = c.lambda_b * l1(self.gen_ab(fake_a), b)
+        return terms
 
     def preview(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
         """For each direction: the real image, its translation, the way back."""

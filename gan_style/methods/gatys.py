@@ -19,7 +19,6 @@ the same balance.
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -138,7 +137,6 @@ class Config:
     iterations: int = 500  # at the coarsest scale
     iterations_finer: int = 200  # at each of the others
     style_scale: float = 1.0  # longer side of the style relative to the content's
-    precision: Literal["fp32", "bf16"] = "fp32"  # of VGG; losses and pixels stay in fp32
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself, in the user's spelling."""
@@ -256,9 +254,7 @@ class Method(OptimisedMethod):
         return _resized(content if self.config.init == "content" else styles[0].image, size)
 
     def _features(self, images: Tensor) -> dict[str, Tensor]:
-        half = self.config.precision == "bf16"
-        with torch.autocast(images.device.type, torch.bfloat16) if half else nullcontext():
-            return self.vgg.to(images.device)(images)
+        return self.vgg.to(images.device)(images)
 
     def _objective(
         self, content: Tensor, styles: list[Style]

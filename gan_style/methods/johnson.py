@@ -15,7 +15,7 @@ Differences from the Lua code: of its preset, every convolution mirrors its own 
 fast-neural-style mirrors 40 pixels around the image once and crops what is left of them.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from gan_style import strips
 from gan_style.config import at_least
 from gan_style.errors import ConfigError
 from gan_style.images import load_image, resize, to_array, to_tensor
@@ -133,6 +134,12 @@ class Method(TrainedMethod):
         """The contents alone."""
         return (self.config.content_side,)
 
+    def bytes_for(self, pixels: int) -> float:
+        """As measured, and large contents in strips."""
+        if pixels > strips.WHOLE:
+            return strips.peak(self.config.width_generator, pixels)
+        return super().bytes_for(pixels)
+
     @property
     def translators(self) -> tuple[str, ...]:
         """The one network."""
@@ -144,7 +151,7 @@ class Method(TrainedMethod):
 
     def optimizer(self, player: str, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Adam as it comes."""
-        return torch.optim.Adam(parameters, lr=self.config.learning_rate)
+        return torch.optim.Adam(parameters, lr=self.config.learning_rate, fused=True)
 
     def translate(self, content: Tensor, style: Styles = None) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] through the network; `style` is unread."""
@@ -156,7 +163,7 @@ class Method(TrainedMethod):
         content = batch[c.content_side]
         painted = self._painted(content)
         with torch.no_grad():
-            wanted = self._features(content)[c.content_layer]
+            wanted = self._features(content, [c.content_layer])[c.content_layer]
         features = self._features(painted)
         loss = perceptual.STYLE_LOSSES[c.style_loss]
         distances = [
@@ -179,10 +186,10 @@ class Method(TrainedMethod):
 
     def _painted(self, content: Tensor) -> Tensor:
         """The network's output in units of [0, 1], which it may leave."""
-        return self.net(content * 255) / 255
+        return strips.through(self.net, content * 255) / 255
 
-    def _features(self, images: Tensor) -> dict[str, Tensor]:
-        return self.vgg.to(images.device)(images)
+    def _features(self, images: Tensor, layers: Sequence[str] | None = None) -> dict[str, Tensor]:
+        return self.vgg.to(images.device)(images, layers)
 
     def _targets(self, like: Tensor) -> dict[str, Statistic]:
         """The style's Gram matrices, worked out once; on the device of `like`."""
