@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_style.nn.blocks import InstanceNorm, frozen
+from gan_style.nn import blocks
+from gan_style.nn.blocks import InstanceNorm, ReflectionPad, ThinConv2d, frozen
 from gan_style.nn.discriminators import PatchDiscriminator, PixelDiscriminator
 from gan_style.nn.generators import ResnetGenerator, UnetBlock, UnetGenerator
 
@@ -266,3 +267,58 @@ def test_frozen_nets_learn_again_afterwards_even_after_an_error():
     with pytest.raises(ZeroDivisionError):
         fail()
     assert all(p.requires_grad for net in nets for p in net.parameters())
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_an_instance_norm_of_bf16_is_only_rounded_once(count, order):
+    random = torch.Generator().manual_seed(0)
+    channels = torch.rand(1, 64, 1, 1, generator=random)
+    maps = torch.randn(count, 64, 40, 40, generator=random) * 3 * channels + 5 * channels
+    maps = maps.bfloat16().contiguous(memory_format=order)
+    exact = F.instance_norm(maps.double())
+    made = InstanceNorm(64)(maps)
+    rounding = (exact.bfloat16().double() - exact).abs().mean()
+    assert made.dtype == torch.bfloat16
+    assert made.is_contiguous(memory_format=order)
+    assert (made.double() - exact).abs().mean() < 1.05 * rounding
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 7])
+def test_a_thin_convolution_is_a_convolution(kernel):
+    torch.manual_seed(kernel)
+    thin = ThinConv2d(5, 3, kernel).double()
+    x = torch.rand(2, 5, 11, 9, dtype=torch.float64, requires_grad=True)
+    mine, theirs = thin(x), F.conv2d(x, thin.weight, thin.bias)
+    torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+    weights = torch.rand_like(mine)
+    inputs = [x, thin.weight, thin.bias]
+    gradients = (torch.autograd.grad((y * weights).sum(), inputs) for y in (mine, theirs))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_borders_are_mirrored_in_the_dtype_of_the_maps():
+    maps = torch.rand(1, 2, 4, 4).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ReflectionPad(1)(maps).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("in_one", [True, False])
+def test_batches_in_one_pass_are_as_each_by_itself(in_one, monkeypatch):
+    net = ResnetGenerator(6, 4).double()
+    a, b = (torch.rand(n, 3, 16, 16, dtype=torch.float64) for n in (1, 2))
+    passes = []
+    net.register_forward_hook(lambda *_: passes.append(None))
+    monkeypatch.setattr(blocks, "one_pass", lambda batches: in_one)
+    made = blocks.together(net, a, b)
+    assert len(passes) == (1 if in_one else 2)
+    for one, batch in zip(made, (a, b), strict=True):
+        torch.testing.assert_close(one, net(batch), rtol=1e-12, atol=1e-12)
+
+
+def test_batches_of_two_sizes_never_go_in_one_pass():
+    meta = [torch.empty(1, 3, side, side, device="meta") for side in (8, 8, 12)]
+    assert blocks.one_pass(meta[:2])
+    assert not blocks.one_pass(meta)
+    assert not blocks.one_pass([torch.empty(1, 3, 8, 8)] * 2)  # on a CPU it is slower

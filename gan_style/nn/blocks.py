@@ -36,21 +36,27 @@ def both_ways(
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """nn.InstanceNorm2d, image by image where the maps are channels_last or there is only one.
+    """nn.InstanceNorm2d, but image by image unless that gains nothing.
 
-    Of one image it is a batch norm on the batch's moments, which keeps the memory format. torch's
-    own copies channels_last maps to the other format, and what it returns is a view, which makes
-    autograd copy the gradients of an in-place layer after it.
+    Of one image it is a batch norm on the batch's moments, which keeps the memory format: torch's
+    own copies channels_last maps to the other. In half precision torch's own also rounds the
+    moments: maps of bf16 come out with ten times the error that their rounding alone has.
 
     By default without weights, as `get_norm_layer("instance")` of the CycleGAN reference. It has no
     buffers, so two forward passes before one backward are safe under DDP.
     """
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        if len(x) > 1 and x.is_contiguous():
+        half = x.dtype in (torch.float16, torch.bfloat16)
+        if len(x) > 1 and x.is_contiguous() and not half:
             return super().forward(x)
+        weight, bias = self.weight, self.bias
+        if half and weight is None:
+            # Without weights of float32 the moments would be of half precision as well.
+            weight = x.new_ones(x.shape[1], dtype=torch.float32)
+            bias = torch.zeros_like(weight)
         images = [
-            F.batch_norm(image, None, None, self.weight, self.bias, training=True, eps=self.eps)
+            F.batch_norm(image, None, None, weight, bias, training=True, eps=self.eps)
             for image in x.split(1)
         ]
         return images[0] if len(images) == 1 else torch.cat(images)
