@@ -119,7 +119,7 @@ def start(
     """
     import torch
     from accelerate import Accelerator, PartialState
-    from accelerate.utils import GradientAccumulationPlugin, set_seed
+    from accelerate.utils import GradientAccumulationPlugin, parse_flag_from_env, set_seed
 
     from gan_style import precision
     from gan_style.data import DomainPair
@@ -148,7 +148,8 @@ def start(
     told = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if train.precision == "auto" and told in precision.DTYPES:
         train = replace(train, precision=told)  # type: ignore[arg-type]  # a name of a precision
-    train = replace(train, precision=precision.choose(train.precision, PartialState().device))
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # as Accelerator does
+    train = replace(train, precision=precision.choose(train.precision, state.device))
     accelerator = Accelerator(
         mixed_precision=train.precision.replace("fp32", "no"),
         log_with="tensorboard",

@@ -119,7 +119,7 @@ def test_kid_is_computed_by_one_process_for_all(launched, case):
 @pytest.mark.distributed
 def test_train_py_runs_with_two_processes_and_resumes(toy, tmp_path):
     flags = [f"--{key}={value}" for key, value in TINY.items()]
-    flags += [f"--domain={toy}", f"--run_dir={tmp_path / 'run'}"]
+    flags += [f"--domain={toy}", f"--run_dir={tmp_path / 'run'}", "--precision=fp32"]
     first = launch(2, ROOT / "train.py", *flags, "--images=8")
     assert "2 processes on cpu (1 thread each), fp32, 2 images an optimizer step" in first.stdout
     assert first.stdout.count("finished after 8 images") == 1

@@ -50,7 +50,8 @@ class InstanceNorm(nn.InstanceNorm2d):
         half = x.dtype in (torch.float16, torch.bfloat16)
         if len(x) > 1 and x.is_contiguous() and not half:
             return super().forward(x)
-        weight, bias = self.weight, self.bias
+        weight: Tensor | None = self.weight
+        bias: Tensor | None = self.bias
         if half and weight is None:
             # Without weights of float32 the moments would be of half precision as well.
             weight = x.new_ones(x.shape[1], dtype=torch.float32)
