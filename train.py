@@ -144,8 +144,10 @@ def start(
     domain = find_images(data, train, method.sides, folder, run)
     features, no_kid = bring_features(train, method, domain)
 
-    # What the launcher was told holds, unless it is accelerate's default.
+    # A run keeps what it began with; else what the launcher was told, unless that is its default.
     told = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if train.precision == "auto" and run:
+        train = replace(train, precision=runs.read(run)["launch"]["precision"])
     if train.precision == "auto" and told in precision.DTYPES:
         train = replace(train, precision=told)  # type: ignore[arg-type]  # a name of a precision
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # as Accelerator does
