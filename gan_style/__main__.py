@@ -74,7 +74,7 @@ def translate(
         weights: raw as trained; ema, their running average; or best, raw when KID was lowest.
         overwrite: replace images that are in the output folder already.
         batch_size: images at once; chosen by their size when not given.
-        precision: fp32, bf16, fp16; auto is the quickest that leaves the images as they are.
+        precision: fp32, bf16, fp16; auto is what this device is quickest in.
         seed: of noise that a method starts from.
         device: cpu, cuda, cuda:1, mps; cuda where there is one when not given.
         options: any option of the method.

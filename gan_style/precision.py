@@ -20,11 +20,10 @@ CPU_FLAGS = ("avx512_bf16", "amx_bf16")
 
 
 def choose(wanted: Wanted, device: torch.device) -> Precision:
-    """What is quickest on a device without hurting results, or what was asked for.
+    """What is quickest on a device, or what was asked for.
 
-    bf16 where the processor multiplies it, else fp32: docs/performance.md shows that a training
-    in bf16 can't be told from one in fp32. fp16 is never chosen: its range is too small for some
-    gradients.
+    bf16 where the processor multiplies it, else fp32. fp16 is never chosen: its range is too small
+    for some gradients.
 
     Raises:
         ConfigError: fp16 on a device that has no fp16.
