@@ -32,12 +32,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from gan_style import memory, precision
-from gan_style.config import DataConfig
+from gan_style.config import DataConfig, Wanted
 from gan_style.data import DomainPair, domain_from_two_folders
 from gan_style.errors import UserError
 from gan_style.method import Batch, TrainedMethod
 from gan_style.methods import adain, cyclegan, dualgan, gatys, johnson
-from gan_style.precision import Precision, Wanted
+from gan_style.precision import Precision
 from gan_style.translation import translate
 
 PLAIN = "plain"

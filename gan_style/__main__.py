@@ -12,12 +12,11 @@ from types import ModuleType
 from typing import Any, Literal
 
 from gan_style import command, methods, runs
-from gan_style.config import at_least, build, describe, did_you_mean, help_text, presets
+from gan_style.config import Wanted, at_least, build, describe, did_you_mean, help_text, presets
 from gan_style.errors import ConfigError, DataError
 from gan_style.files import make_writable
 
 Weights = Literal["raw", "ema", "best"]  # of a run
-Wanted = Literal["auto", "fp32", "bf16", "fp16"]  # precision
 
 
 def translate(

@@ -28,6 +28,9 @@ Preprocess = Literal[
 ]
 
 
+Wanted = Literal["auto", "fp32", "bf16", "fp16"]  # precision
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Which images, and how they are cut."""
@@ -115,7 +118,7 @@ class TrainConfig:
     decay: float = 0.5  # last share of the budget, over which the rates fall to 0
     batch_size: int = 1  # images a process shows a player at once
     gradient_accumulation_steps: int = 1  # such batches a process gathers before weights move
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # what this device does quickest
+    precision: Wanted = "auto"  # what this device does quickest
     recompute: bool = False  # activations in the backward pass, for crops that memory can't hold
     ema: float = 0.999  # decay a step of the averaged generators; 0 keeps none
     threads: int = 0  # of a process on a CPU; 0 shares the cores among the processes

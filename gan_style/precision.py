@@ -10,9 +10,9 @@ from typing import Literal
 
 import torch
 
+from gan_style.config import Wanted
 from gan_style.errors import ConfigError
 
-Wanted = Literal["auto", "fp32", "bf16", "fp16"]
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # Instructions that multiply bf16, without which a CPU takes longer for it than for float32.

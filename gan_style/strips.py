@@ -65,7 +65,7 @@ def features(vgg: VGG, layer: str, images: Tensor) -> Tensor:
         return vgg(images, [layer])[layer]
 
     def apply(image: _Map) -> _Map:
-        made = replace(image, strips=lambda: map(partial(_seen, vgg), image.strips()))
+        made = replace(image, strips=lambda: map(vgg.seen, image.strips()))
         for name, each in vgg.net.named_children():
             made = _applied(each, made)
             if name == layer:
@@ -563,14 +563,3 @@ def _same_transposed(layer: nn.Module, source: _Map, size: tuple[int, int]) -> _
         return made[..., left : left + size[1]]
 
     return _transposed(source, kernel, stride, transpose, above, size[0])
-
-
-def _seen(vgg: VGG, images: Tensor) -> Tensor:
-    """Images as the first layer of VGG sees them: the beginning of its forward."""
-    with torch.autocast(images.device.type, enabled=False):
-        mean, std = (images.new_tensor(v).view(3, 1, 1) for v in (vgg.mean, vgg.std))
-        x = (images * 255 - mean) / std
-    x = x.flip(1) if vgg.bgr else x
-    if torch.is_autocast_enabled(images.device.type):
-        return x.contiguous(memory_format=torch.channels_last)
-    return x

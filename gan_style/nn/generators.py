@@ -49,7 +49,7 @@ class ResnetGenerator(nn.Module):
     """
 
     multiple = 4  # heights and widths that come out as they went in
-    recompute = False  # activations in the backward pass: a fifth of the memory, a third more work
+    recompute = False  # activations in the backward pass: fewer kept, one more pass forward
 
     def __init__(
         self,

@@ -92,13 +92,7 @@ class VGG(nn.Module):
 
     def forward(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """The features of all of its layers, or of some, and no deeper than these are."""
-        with torch.autocast(images.device.type, enabled=False):  # 255 levels are more than bf16's
-            mean, std = self._levels(images)
-            x = (images * 255 - mean) / std
-        if self.bgr:
-            x = x.flip(1)
-        if torch.is_autocast_enabled(images.device.type):  # half precision is quicker so
-            x = x.contiguous(memory_format=torch.channels_last)
+        x = self.seen(images)
         wanted = self.layers if layers is None else frozenset(layers)
         features: dict[str, Tensor] = {}
         for name, layer in self.net.named_children():
@@ -108,6 +102,17 @@ class VGG(nn.Module):
             if len(features) == len(wanted):
                 break
         return features
+
+    def seen(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W), RGB in [0, 1], as the first layer has them."""
+        with torch.autocast(images.device.type, enabled=False):  # 255 levels are more than bf16's
+            mean, std = self._levels(images)
+            x = (images * 255 - mean) / std
+        if self.bgr:
+            x = x.flip(1)
+        if torch.is_autocast_enabled(images.device.type):  # half precision is quicker so
+            x = x.contiguous(memory_format=torch.channels_last)
+        return x
 
     def _levels(self, like: Tensor) -> tuple[Tensor, ...]:
         """Mean and deviation (3, 1, 1); made in every step they would halt an accelerator."""
