@@ -11,7 +11,7 @@ REPORT := results/oldmaster2modern/report/index.html
 MINUTES := 6
 LAUNCH := $(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 
-.PHONY: install demo test test-all test-slow test-weights test-browser lint format check tensorboard docs bench
+.PHONY: install demo test test-all test-slow test-weights test-browser faults faults-short lint format check tensorboard docs bench
 
 install: $(READY)
 
@@ -46,7 +46,7 @@ test: install
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 test-slow: install
-	$(BIN)/python -m pytest -m "slow or distributed"
+	$(BIN)/python -m pytest -m "slow or distributed" --ignore tests/faults
 
 test-weights: install
 	$(BIN)/python -m pytest -m weights
@@ -54,7 +54,17 @@ test-weights: install
 test-browser: install
 	$(BIN)/python -m pytest -m browser
 
-test-all: test test-slow test-weights test-browser
+# Kills, full disks, damaged, malicious and broken files; a table of them at the end, which `faults`
+# also writes into its page.
+FAULTS_OF = $(BIN)/python -m pytest tests/faults -m "" --numprocesses 2
+
+faults: install
+	FAULTS=whole FAULTS_TABLE=docs/reliability.md $(FAULTS_OF)
+
+faults-short: install
+	$(FAULTS_OF)
+
+test-all: test test-slow faults-short test-weights test-browser
 
 lint: install
 	$(BIN)/ruff check .

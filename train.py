@@ -1,14 +1,23 @@
 """Train a method: accelerate launch train.py --domain monet2photo (or: python train.py ...)."""
 
 import os
+import shutil
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from gan_style import command, config, methods, runs
 from gan_style.config import DataConfig, TrainConfig
-from gan_style.errors import CheckpointError, ConfigError, DataError, Interrupted, UserError
+from gan_style.errors import (
+    ConfigError,
+    DataError,
+    Interrupted,
+    TrainingError,
+    UserError,
+    WriteError,
+)  # fmt: skip
 
 HELP = """Train a method on unpaired collections of images.
 
@@ -41,7 +50,7 @@ def main() -> None:
         raise ConfigError(
             f"--domain is {options['domain']!r}, --data_a is {options['data_a']!r}: give only one"
         )
-    run = None
+    run = None  # one to go on with
     if "resume" in typed:
         run = find_run(typed)
         typed, preset = resumed_options(run, typed)
@@ -59,7 +68,8 @@ def main() -> None:
     if not run:
         runs.refuse_used(train.run_dir)
     folder = None if data.data_a else find_domain(data)
-    start(data, train, parts["method"], preset, folder, run)
+    with ExitStack() as at_the_end:
+        start(data, train, parts["method"], preset, folder, run, at_the_end)
 
 
 def find_run(typed: dict[str, Any]) -> Path:
@@ -106,6 +116,7 @@ def start(
     preset: str,
     folder: Path | None,
     run: Path | None,
+    at_the_end: ExitStack,
 ) -> None:
     """Build the method, the data and the run folder, then train.
 
@@ -116,12 +127,13 @@ def start(
         preset: the name of the set of options that the others lie over; may be empty.
         folder: of the domain, which is downloaded when it isn't there; None for two loose folders.
         run: one to go on with; None for a new one.
+        at_the_end: gives up what this process holds.
     """
     import torch
     from accelerate import Accelerator, PartialState
     from accelerate.utils import GradientAccumulationPlugin, parse_flag_from_env, set_seed
 
-    from gan_style import precision
+    from gan_style import checkpoint, precision
     from gan_style.data import DomainPair
     from gan_style.method import TrainedMethod
     from gan_style.selection import Scorer, obstacle
@@ -140,7 +152,6 @@ def start(
     method.ready()
     if folder and not folder.is_dir():
         folder = bring_domain(data)
-    last = newest_checkpoint(run) if run else None
     domain = find_images(data, train, method.sides, folder, run)
     features, no_kid = bring_features(train, method, domain)
 
@@ -150,12 +161,11 @@ def start(
         train = replace(train, precision=runs.read(run)["launch"]["precision"])
     if train.precision == "auto" and told in precision.DTYPES:
         train = replace(train, precision=told)  # type: ignore[arg-type]  # a name of a precision
+    set_deterministic(train.deterministic)
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # as Accelerator does
     train = replace(train, precision=precision.choose(train.precision, state.device))
     accelerator = Accelerator(
         mixed_precision=train.precision.replace("fp32", "no"),
-        log_with="tensorboard",
-        project_dir=".",
         # The loop gathers by itself, whatever the launcher has been told.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
     )
@@ -164,7 +174,7 @@ def start(
         # accelerate launch and torchrun leave a process one thread unless told otherwise.
         here = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
         torch.set_num_threads(train.threads or max(1, available_cores() // here))
-    torch.backends.cudnn.benchmark = data.crop is not None
+    torch.backends.cudnn.benchmark = data.crop is not None and not train.deterministic
 
     set_seed(train.seed, device_specific=True)  # not the same pools in every process
 
@@ -185,27 +195,40 @@ def start(
     if features is not None and main:
         no_kid = obstacle(method, pair.domain)  # bad images may have been left out
         scorer = None if no_kid else Scorer(method, pair, train.kid_images, features)
-    run = run or create_run(data, train, accelerator)
-    trainer = Trainer(method, pair, train, run, record, accelerator, scorer)
+
+    def claim() -> Path:
+        folder = run or runs.create(train.run_dir, results_folder(data, train))
+        at_the_end.callback(runs.lock(folder).release)
+        if not run:
+            runs.refuse_used(train.run_dir)  # there may be one since we looked
+        return folder
+
+    def newest() -> tuple[Path | None, list[str]]:
+        runs.tidy(run_folder)
+        return checkpoint.newest_sound(run_folder)
+
+    run_folder = in_main(accelerator, claim)
+    last, damaged = in_main(accelerator, newest)
+    trainer = Trainer(method, pair, train, run_folder, record, accelerator, scorer)
     if last:
         trainer.resume(last)
+    pictures = in_main(accelerator, lambda: check_room(trainer))
     if main:
-        runs.write(run, record)
-        if domain.split and not last:
-            domain.write(run)
-        announce(trainer, launch, torch.get_num_threads(), no_kid)
-    accelerator.project_configuration.logging_dir = str(run)
-    accelerator.init_trackers(
-        "tensorboard",
-        config=flat(record) if not last else None,
-        init_kwargs={"tensorboard": {"purge_step": trainer.progress.images + 1 if last else None}},
-    )
-    if not last:
-        accelerator.log({"config": as_table(record)}, step=0)
-    trainer.train()
+        if domain.split and not run:
+            domain.write(run_folder)
+        runs.write(run_folder, record)  # last: with it there is a run to go on with
+        announce(trainer, launch, torch.get_num_threads(), no_kid, damaged, pictures)
+    try:
+        trainer.train()
+    except RuntimeError as error:
+        if not (train.deterministic and "deterministic" in str(error)):
+            raise
+        raise TrainingError(
+            f"--deterministic can't be kept on {launch['device']}: {str(error).split(',')[0]}"
+        ) from error
     accelerator.end_training()
     if main:
-        print(f"finished after {trainer.progress.images} images: weights in {run}")
+        print(f"finished after {trainer.progress.images} images: weights in {run_folder}")
         if lowest := trainer.scores.best_line():
             print(lowest)
 
@@ -234,16 +257,6 @@ def bring_domain(data: DataConfig) -> Path:
     from data_tools import download
 
     return download.download(data.domain, Path(data.data_root))
-
-
-def newest_checkpoint(run: Path) -> Path:
-    """What a run goes on from."""
-    from gan_style import checkpoint
-
-    saved = checkpoint.checkpoints(run)
-    if not saved:
-        raise CheckpointError(f"{run} has no checkpoint to go on from: start a new run")
-    return saved[-1]
 
 
 def bring_features(train: TrainConfig, method, domain):  # type: ignore[no-untyped-def]
@@ -282,20 +295,51 @@ def find_images(  # type: ignore[no-untyped-def]
     )
 
 
-def create_run(data: DataConfig, train: TrainConfig, accelerator) -> Path:  # type: ignore[no-untyped-def]
-    """A new run folder: made by the main process, the same in every process."""
+def in_main(accelerator, function):  # type: ignore[no-untyped-def]
+    """What `function` returns in the main process, in every process; or the error it raises."""
     from accelerate.utils import broadcast_object_list
 
     answer: list[Any] = [None]
     if accelerator.is_main_process:
         try:
-            answer = [runs.create(train.run_dir, results_folder(data, train))]
+            answer = [function()]
         except UserError as error:
             answer = [error]
     broadcast_object_list(answer)
     if isinstance(answer[0], UserError):
         raise answer[0]
     return answer[0]
+
+
+def set_deterministic(wanted: bool) -> None:
+    """Of several ways to compute the same, only those that always round alike; or any."""
+    import torch
+
+    # Read when cuBLAS starts. https://pytorch.org/docs/stable/notes/randomness.html
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted)
+    # On, it fills what is allocated before it is written to: costly, and nothing here reads it.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def check_room(trainer) -> str:  # type: ignore[no-untyped-def]
+    """Refuse a disk that can't take the run's checkpoints; what to know of its pictures, if any."""
+    run, (needed, pictures) = trainer.run, trainer.bytes_needed()
+    needed = max(0, needed - runs.bytes_of_weights(run))
+    free = shutil.disk_usage(run).free
+    if needed > free:
+        raise WriteError(
+            f"{run} is on a disk with {free / 1e9:.1f} GB free, but the run's weights and "
+            f"{trainer.config.keep + 1} checkpoints take {needed / 1e9:.1f} GB: make room, or give "
+            "another --run_dir"
+        )
+    if needed + pictures > free:
+        return (
+            f"the disk has {free / 1e9:.1f} GB free, too little for {pictures / 1e9:.1f} GB of "
+            "samples beside the checkpoints: --sample_every draws fewer"
+        )
+    return ""
 
 
 def check_size(data: DataConfig, method) -> None:  # type: ignore[no-untyped-def]
@@ -319,7 +363,7 @@ def check_size(data: DataConfig, method) -> None:  # type: ignore[no-untyped-def
 
 
 def announce(  # type: ignore[no-untyped-def]
-    trainer, launch: dict[str, Any], threads: int, no_kid: str
+    trainer, launch: dict[str, Any], threads: int, no_kid: str, damaged: list[str], room: str
 ) -> None:
     """Say what really runs: launchers may start other than what was asked for."""
     pair, domain, config = trainer.data, trainer.data.domain, trainer.config
@@ -337,28 +381,18 @@ def announce(  # type: ignore[no-untyped-def]
     ]
     if skipped := pair.skipped:
         lines.append(f"bad images left out: {len(skipped)} ({'; '.join(skipped)})")
+    if room:
+        lines.append(room)
     if no_kid:
         lines.append(f"no KID: {no_kid}")
     if trainer.scores_anew:
         lines.append("other test images than before: KID and the best weights start anew")
+    lines += [f"checkpoint left out as it is damaged: {problem}" for problem in damaged]
     if trainer.progress.images:
         lines.append(f"going on after {trainer.progress.images} images")
+    elif trainer.config.resume:
+        lines.append("no checkpoint was there yet: starting from the beginning")
     print("\n".join(lines))
-
-
-def flat(record: dict[str, Any]) -> dict[str, Any]:
-    """Options as TensorBoard's hparams take them."""
-    return {
-        key: "" if value is None else value
-        for section in ("data", "train", "method", "launch")
-        for key, value in record[section].items()
-    }
-
-
-def as_table(record: dict[str, Any]) -> str:
-    """Options as a Markdown table for TensorBoard's text page."""
-    rows = [f"| {key} | {value} |" for key, value in flat(record).items()]
-    return "\n".join(["| option | value |", "|---|---|", *rows])
 
 
 if __name__ == "__main__":

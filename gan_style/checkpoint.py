@@ -9,9 +9,11 @@ Nothing here pickles: tensors are safetensors, everything around them is JSON in
     <run>/checkpoints/<images>/process_0.safetensors     pools and random states of each
 """
 
+import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,11 +22,24 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from gan_style.errors import CheckpointError
-from gan_style.files import atomic_file
+from gan_style import memory
+from gan_style.errors import CheckpointError, ConfigError, WriteError
+from gan_style.files import atomic_file, explained
 from gan_style.method import TrainedMethod
+from gan_style.reading import parse_json
 
 Kind = Literal["raw", "ema", "best"]  # of weights: as trained, averaged, of the lowest KID
+# What is raised on files that are broken, or made to look like ours; torch's are RuntimeErrors.
+BROKEN = (
+    SafetensorError,
+    OSError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RuntimeError,
+)
+CPU = torch.device("cpu")
 MISSING: dict[Kind, str] = {
     "raw": "the run has saved no weights yet",
     "ema": "the run has saved no averaged weights yet (was it trained with --ema 0?)",
@@ -51,19 +66,80 @@ def save_weights(state: Mapping[str, Tensor], path: Path, **notes: Mapping[str, 
         save_file(weights, partial, metadata=metadata)
 
 
+def outline(build: Callable[[], TrainedMethod]) -> TrainedMethod:
+    """What `build` makes, but with tensors that have a shape alone and take no memory.
+
+    Raises:
+        ConfigError: torch knows no tensors that large, or memory can't hold them.
+    """
+    try:
+        with torch.device("meta"):
+            method = build()
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"no networks can be built of these options: {_line(error)}") from error
+    needed = sum(each.nbytes for each in (*method.parameters(), *method.buffers()))
+    if needed > (free := memory.free(CPU)):
+        raise ConfigError(
+            f"networks of these options take {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB of "
+            "memory are free: give them less width"
+        )
+    return method
+
+
+def check_networks(method: TrainedMethod, run: Path, kind: Kind = "raw") -> None:
+    """Refuse files of a run that aren't of the networks that `method.translate` uses.
+
+    Their headers alone are read, so that `method` may be an `outline`.
+
+    Raises:
+        CheckpointError: a file isn't there, isn't whole, or is of other networks.
+    """
+    for name in method.translators:
+        path = weights_file(run, name, kind)
+        if not path.exists():
+            raise CheckpointError(f"{path} isn't there: {MISSING[kind]}")
+        with _opened(path) as file:
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+        _check_fit(getattr(method, name).state_dict(), shapes, path)
+
+
 def load_networks(method: TrainedMethod, run: Path, kind: Kind = "raw") -> None:
     """Fill the networks that `method.translate` uses from the files of a run, strictly."""
+    check_networks(method, run, kind)
     for name in method.translators:
         path = weights_file(run, name, kind)
         net = getattr(method, name)
-        try:
+        with _opened(path):
             weights = load_file(path)
-        except FileNotFoundError:
-            raise CheckpointError(f"{path} isn't there: {MISSING[kind]}") from None
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} can't be read: {error}") from error
-        _check_fit(net.state_dict(), weights, path)
+        for key, wanted in net.state_dict().items():
+            if weights[key].dtype != wanted.dtype or not weights[key].isfinite().all():
+                raise CheckpointError(
+                    f"{path} can't be used: its {key} is {weights[key].dtype}, not {wanted.dtype}, "
+                    "or holds what is no number"
+                )
         net.load_state_dict(weights)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file; whatever it isn't is a CheckpointError.
+
+    The library believes nothing that a header says: offsets, shapes and the size of the file have
+    to agree before a tensor is made.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ValueError("it is no file")
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except BROKEN as error:
+        raise CheckpointError(f"{path} can't be read: {_line(error)}") from error
+
+
+def _line(error: BaseException) -> str:
+    """The first words of what torch says on many lines; a KeyError says nothing but the key."""
+    text = repr(error) if isinstance(error, LookupError) else str(error)
+    return " ".join(text.split())[:200] or type(error).__name__
 
 
 def kid_of(run: Path, name: str) -> dict[str, Any]:
@@ -73,23 +149,26 @@ def kid_of(run: Path, name: str) -> dict[str, Any]:
     trained before.
     """
     path = weights_file(run, name, "best")
+    with _opened(path) as file:
+        notes = file.metadata() or {}
     try:
-        with safe_open(path, framework="pt") as file:
-            note: dict[str, Any] = json.loads(file.metadata()["kid"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        note: dict[str, Any] = parse_json(notes["kid"])
+        return note | {"kid": float(note["kid"]), "images": int(note["images"])}
+    except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} doesn't say what it was chosen by: {error!r}") from error
-    return note
 
 
-def _check_fit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
-    """Name the first thing in which a file's weights differ from the network's."""
+def _check_fit(
+    wanted: Mapping[str, Tensor], found: Mapping[str, tuple[int, ...]], path: Path
+) -> None:
+    """Name the first thing in which a file's weights, by their shapes, differ from a network's."""
     for key in [*wanted, *found]:
         if key not in found:
             problem = f"it has no {key}"
         elif key not in wanted:
             problem = f"its {key} has no place"
-        elif wanted[key].shape != found[key].shape:
-            problem = f"its {key} is {list(found[key].shape)}, not {list(wanted[key].shape)}"
+        elif wanted[key].shape != found[key]:
+            problem = f"its {key} is {list(found[key])}, not {list(wanted[key].shape)}"
         else:
             continue
         raise CheckpointError(
@@ -103,6 +182,47 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted(paths, key=lambda path: int(path.name))
 
 
+def damage(folder: Path) -> str:
+    """Why a checkpoint can't be gone on from; empty where every part of it is sound."""
+    try:
+        shared = load_state(folder / "state.safetensors")
+        for process in range(shared["processes"]):
+            load_state(folder / f"process_{process}.safetensors")
+    except CheckpointError as error:
+        return str(error)
+    except (KeyError, TypeError) as error:
+        return f"{folder / 'state.safetensors'} is no state of a training: {error!r}"
+    return ""
+
+
+def newest_sound(run: Path) -> tuple[Path | None, list[str]]:
+    """The checkpoint of a run to go on from, and what is wrong with each that is newer.
+
+    These are renamed to damaged-<images>, so that the run can come by their place again. None where
+    the run was ended before its first.
+
+    Raises:
+        CheckpointError: none is sound.
+    """
+    problems: dict[Path, str] = {}
+    for folder in reversed(saved := checkpoints(run)):
+        if not (problem := damage(folder)):
+            break
+        problems[folder] = problem
+    else:
+        if saved:
+            raise CheckpointError(
+                f"no checkpoint of {run} is sound ({'; '.join(problems.values())}): start a new run"
+            )
+        return None, []
+    for path in problems:
+        set_aside = path.with_name(f"damaged-{path.name}")
+        with explained(set_aside):
+            shutil.rmtree(set_aside, ignore_errors=True)  # of an earlier time
+            path.rename(set_aside)
+    return folder, list(problems.values())
+
+
 def remove_old(run: Path, keep: int) -> None:
     """Delete all but the last `keep` checkpoints."""
     for path in checkpoints(run)[:-keep]:
@@ -110,22 +230,98 @@ def remove_old(run: Path, keep: int) -> None:
 
 
 def save_state(state: Any, path: Path) -> None:
-    """Write nested dicts and lists of tensors, numbers and strings."""
+    """Write nested dicts and lists of tensors, numbers and strings, with a checksum of them all.
+
+    Raises:
+        WriteError: what the system has against it, such as a full disk.
+    """
     tensors: dict[str, Tensor] = {}
-    skeleton = _take_apart(state, tensors)
-    save_file(tensors, path, metadata={"state": json.dumps(skeleton)})
+    skeleton = json.dumps(_take_apart(state, tensors))
+    metadata = {"state": skeleton, "sha256": _sha256(skeleton, tensors)}
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except (SafetensorError, OSError) as error:  # the first is how it tells of the second
+        raise WriteError(f"can't write {path}: {error}") from error
+
+
+def _sha256(skeleton: str, tensors: Mapping[str, Tensor]) -> str:
+    """Of a state: safetensors has no checksum, so a flipped bit would be a weight like others."""
+    sha = hashlib.sha256(skeleton.encode())
+    for name, tensor in sorted(tensors.items()):
+        sha.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
 
 
 def load_state(path: Path) -> Any:
-    """What `save_state` wrote."""
+    """What `save_state` wrote, and nothing else: no file of another form, and none that is run.
+
+    Raises:
+        CheckpointError: it can't be read, memory can't hold it, or it was changed.
+    """
+    with _opened(path) as file:
+        if (size := path.stat().st_size) > (free := memory.free(CPU)):
+            raise ValueError(f"it has {size / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free")
+        skeleton, sha256 = (file.metadata()[key] for key in ("state", "sha256"))
+        # Copied to where torch allocates: sums over unaligned memory round differently, and
+        # what goes on from here would not be bit for bit what an undisturbed run is.
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        if _sha256(skeleton, tensors) != sha256:
+            raise ValueError("its checksum is wrong")
+        return _put_together(parse_json(skeleton), tensors.pop)  # each has one place
+
+
+@contextmanager
+def fitting(folder: Path) -> Iterator[None]:
+    """Whatever doesn't fit while a state is taken back as a CheckpointError.
+
+    Raises:
+        CheckpointError: instead of what load_state_dict and others raise.
+    """
     try:
-        with safe_open(path, framework="pt") as file:
-            skeleton = json.loads(file.metadata()["state"])
-            # Copied to where torch allocates: sums over unaligned memory round differently, and
-            # what goes on from here would not be bit for bit what an undisturbed run is.
-            return _put_together(skeleton, lambda name: file.get_tensor(name).clone())
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} can't be read: {error}") from error
+        yield
+    except BROKEN as error:
+        raise CheckpointError(f"{folder} is no state of this training: {_line(error)}") from error
+
+
+def check_form(value: Any, like: Any, what: str) -> None:
+    """Refuse a state that differs from `like` in its names, its types or the shapes of its tensors.
+
+    What is empty in `like` may hold anything.
+
+    Raises:
+        ValueError: names the first difference.
+    """
+    below: Any = ()
+    if isinstance(like, Tensor):
+        fits = isinstance(value, Tensor) and (value.shape, value.dtype) == (like.shape, like.dtype)
+    elif isinstance(like, Mapping):
+        fits = isinstance(value, dict) and (not like or value.keys() == like.keys())
+        below = like
+    elif isinstance(like, list | tuple):
+        fits = isinstance(value, list) and (not like or len(value) == len(like))
+        below = range(len(like))
+    else:
+        fits = type(value) is type(like) or {type(value), type(like)} == {int, float}
+    if not fits:
+        raise ValueError(f"its {what} has another form")
+    for key in below:
+        check_form(value[key], like[key], f"{what}.{key}")
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Take the state of every parameter back; rates and the like are the run's options.
+
+    Raises:
+        ValueError: the state of a parameter has another shape.
+    """
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    for number, kept in state["state"].items():
+        for name, value in kept.items():
+            if name != "step" and value.shape != parameters[number].shape:
+                raise ValueError(f"its {name} of parameter {number} has another shape")
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
 
 
 def _take_apart(value: Any, tensors: dict[str, Tensor]) -> Any:
@@ -143,11 +339,13 @@ def _take_apart(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _put_together(skeleton: Any, tensor: Callable[[str], Tensor]) -> Any:
-    ((kind, value),) = skeleton.items()
-    if kind == "tensor":
-        return tensor(value)
-    if kind == "dict":
-        return {key: _put_together(item, tensor) for key, item in value}
-    if kind == "list":
-        return [_put_together(item, tensor) for item in value]
-    return value
+    match skeleton:
+        case {"tensor": name}:
+            return tensor(name)
+        case {"dict": items}:
+            return {key: _put_together(item, tensor) for key, item in items}
+        case {"list": items}:
+            return [_put_together(item, tensor) for item in items]
+        case {"value": None | bool() | int() | float() | str() as value}:
+            return value
+    raise ValueError(f"its state has something of an unknown form: {str(skeleton)[:40]}")

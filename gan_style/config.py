@@ -19,6 +19,18 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from PIL import ImageColor
 
 from gan_style.errors import ConfigError
+from gan_style.reading import read_text
+
+# What an option may ask for, beyond which it is a mistake, or somebody's who means harm.
+LONGEST = 16_384  # pixels, of a side
+MOST_PIXELS = LONGEST**2  # of a scaled image: 0.8 GB
+MOST_WORKERS = 256
+MOST_THREADS = 1024
+MOST_IMAGES = 4096  # together, or one after the other before weights move
+# Of a TOML file, whose largest here has 3 kB: for a dotted key tomllib takes time and memory by the
+# square of its length, and one of 100 kB would take 10 GB.
+TOML_BYTES = 100_000
+TOML_LINE = 1000  # characters
 
 ROOT = Path(__file__).parents[1]  # what `gan_style.` is imported from
 PARTS = ("trainA", "trainB", "testA", "testB")  # the folders of a domain
@@ -55,6 +67,13 @@ class DataConfig:
         """Refuse what contradicts itself, in the user's spelling."""
         at_least(1, size=self.size, width=self.width, workers=self.workers)
         at_least(0, cache_gb=self.cache_gb)
+        at_most(LONGEST, size=self.size, width=self.width, load_size=self.load_size)
+        at_most(MOST_WORKERS, workers=self.workers)
+        if max(math.prod(self.scaled_to), self.scaled_width**2) > MOST_PIXELS:
+            raise ConfigError(
+                f"--size is {self.size}, --width {self.width} and --load_size {self.load_size}, so "
+                f"that images would be scaled to more than {MOST_PIXELS / 1e6:.0f} megapixels"
+            )
         # Of scale_width_and_crop it is the width; its height is never below the crop's.
         wide = self.preprocess == "scale_width_and_crop" and self.width is not None
         option, least = ("width", self.shape[1]) if wide else ("size", self.size)
@@ -119,6 +138,7 @@ class TrainConfig:
     batch_size: int = 1  # images a process shows a player at once
     gradient_accumulation_steps: int = 1  # such batches a process gathers before weights move
     precision: Wanted = "auto"  # what this device does quickest
+    deterministic: bool = False  # bit-equal runs on one machine; a GPU has slower ways for some
     recompute: bool = False  # activations in the backward pass, for crops that memory can't hold
     ema: float = 0.999  # decay a step of the averaged generators; 0 keeps none
     threads: int = 0  # of a process on a CPU; 0 shares the cores among the processes
@@ -138,6 +158,9 @@ class TrainConfig:
         at_least(4, kid_images=self.kid_images)
         zeros = ("threads", "seed", "sample_every", "kid_every", "checkpoint_minutes")
         at_least(0, **{name: getattr(self, name) for name in zeros})
+        at_most(MOST_THREADS, threads=self.threads)
+        together = ("batch_size", "gradient_accumulation_steps", "samples")
+        at_most(MOST_IMAGES, **{name: getattr(self, name) for name in together})
         if self.seed >= 2**31:
             raise ConfigError(f"--seed is {self.seed}, but must be below {2**31}")
         if self.minutes is not None and not self.minutes > 0:
@@ -189,6 +212,13 @@ def at_least(least: float, **values: float | None) -> None:
             raise ConfigError(f"--{name} is {value}, but must be at least {least}")
 
 
+def at_most(most: float, **values: float | None) -> None:
+    """Refuse the first of `values` (option name -> value) that is above; None is none."""
+    for name, value in values.items():
+        if value is not None and value > most:
+            raise ConfigError(f"--{name} is {value}, but must be at most {most}")
+
+
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     """The nearest known name as a question, or all of them."""
     known = sorted(known)
@@ -199,10 +229,15 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
 def parse_toml(path: Path) -> dict[str, Any]:
     """What the file of a --config says."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = read_text(path, TOML_BYTES)
+        if max(map(len, text.split("\n"))) > TOML_LINE:
+            raise ValueError(f"it has a line of more than {TOML_LINE} characters")
+        return tomllib.loads(text)
     except FileNotFoundError:
         raise ConfigError(f"--config {path}: no such file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"--config {path}: its values are nested too deeply") from None
+    except (OSError, ValueError) as error:
         raise ConfigError(f"--config {path}: {error}") from error
 
 
@@ -244,6 +279,10 @@ def split(options: Mapping[str, Any], sections: Mapping[str, Iterable[str]]) -> 
 
 def convert(key: str, value: Any, hint: Any) -> Any:
     """One option's value as the type that its field declares, or a ConfigError that names both."""
+    if isinstance(value, dict | list):
+        raise ConfigError(f"--{key} is a {type(value).__name__}, but must be one value")
+    if isinstance(value, str) and not _is_text(value):
+        raise ConfigError(f"--{key} is {value!r}, which no file's name and no output can hold")
     kind = get_origin(hint)
     if kind in (types.UnionType, Union):
         if value is None or value == "None":
@@ -260,12 +299,20 @@ def convert(key: str, value: Any, hint: Any) -> Any:
     if isinstance(value, str) and hint is not str:
         parsed = _parse(value, hint)
     elif hint is float and isinstance(value, int) and not isinstance(value, bool):
-        parsed = float(value)
+        parsed = float(value) if abs(value) < 2**63 else None
     else:
         parsed = value if type(value) is hint else None
     if parsed is None or (hint is float and not math.isfinite(parsed)):
         raise ConfigError(f"--{key} wants {hint.__name__}, got {value!r}")
     return parsed
+
+
+def _is_text(value: str) -> bool:
+    """Whether a string has neither NUL nor half a character, which TOML and JSON may spell."""
+    try:
+        return b"\0" not in value.encode("utf-8", "surrogateescape")  # names may be of any bytes
+    except UnicodeEncodeError:
+        return False
 
 
 def _parse(text: str, hint: type) -> Any:

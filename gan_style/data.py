@@ -31,9 +31,11 @@ from tqdm import tqdm
 from gan_style.config import PARTS, DataConfig
 from gan_style.errors import DataError
 from gan_style.images import (
+    PIXELS,
     ImageError,
     list_images,
     load_image,
+    printable,
     resize,
     spread,
     to_array,
@@ -130,6 +132,12 @@ def domain_from_one_folder(folder: Path, side: Side, test_share: float, seed: in
 
 def _split(folder: Path, side: Side, test_share: float, seed: int) -> dict[str, tuple[Path, ...]]:
     files = list_images(folder)
+    for path in files:
+        if "\n" in str(path.absolute()):
+            raise DataError(
+                f"{printable(path)}: a path with a line break can't be kept in the run's lists of "
+                "files, which have a path a line: rename it"
+            )
     random.Random(f"{seed} {side.upper()}").shuffle(files)
     test = max(1, round(test_share * len(files))) if len(files) > 2 else 0
     return {
@@ -142,13 +150,18 @@ class ImageCache:
     """Files as scaled uint8 arrays, kept in memory up to a bound.
 
     Args:
-        prepare: (H, W, 3) -> (H', W', 3), what is done to every image before the crop.
+        scaled: (height, width) -> that of what the crop is taken from.
         background: colour under transparent images.
         limit: bytes kept at most.
     """
 
-    def __init__(self, prepare: Callable[[np.ndarray], np.ndarray], background: str, limit: float):
-        self.prepare, self.background, self.limit = prepare, background, limit
+    def __init__(
+        self,
+        scaled: Callable[[tuple[int, int]], tuple[int, int]],
+        background: str,
+        limit: float,
+    ) -> None:
+        self.scaled, self.background, self.limit = scaled, background, limit
         self.arrays: dict[Path, np.ndarray] = {}
         self.size = 0
         self.lock = threading.Lock()
@@ -157,7 +170,14 @@ class ImageCache:
         """The scaled image of a file; ImageError when it can't be read."""
         array = self.arrays.get(path)
         if array is None:
-            array = self.prepare(to_array(load_image(path, self.background)))
+            array = to_array(load_image(path, self.background))
+            size = self.scaled(array.shape[:2])
+            if size[0] * size[1] > PIXELS:  # as wide as the others, a line is very long
+                raise ImageError(
+                    f"{path}: {array.shape[1]}x{array.shape[0]} pixels would be scaled to "
+                    f"{size[1]}x{size[0]}, which is more than {PIXELS} pixels"
+                )
+            array = resize(array, size)
             with self.lock:
                 if path not in self.arrays and self.size + array.nbytes <= self.limit:
                     self.arrays[path] = array
@@ -195,7 +215,9 @@ class DomainPair:
         self.sides = tuple(side for side in SIDES if side in sides)
         self.multiple, self.smallest = multiple, smallest
         self.cache = ImageCache(
-            lambda array: _scale(array, config, multiple), config.background, config.cache_gb * 1e9
+            lambda size: _scaled_size(size, config, multiple),
+            config.background,
+            config.cache_gb * 1e9,
         )
         self.skipped: list[str] = []
         self.domain = self._checked(domain, progress)
@@ -254,21 +276,31 @@ class DomainPair:
         crop = self.config.crop
         if crop and (height < crop[0] or width < crop[1]):
             options = f"--size {crop[0]}" + f" --width {crop[1]}" * (self.config.width is not None)
-            return f"{path}: {width}x{height} pixels is below the crop, {options}"
+            return f"{printable(path)}: {width}x{height} pixels is below the crop, {options}"
         if min(height, width) < self.smallest:
-            return f"{path}: {width}x{height} pixels, but these networks need {self.smallest}"
+            return (
+                f"{printable(path)}: {width}x{height} pixels, but these networks need "
+                f"{self.smallest}"
+            )
         return ""
 
     def item(self, position: int) -> tuple[Tensor, ...]:
         """Item `position` of the stream: float32 (3, H, W) in [0, 1] of each of `sides`."""
+        paths = self.files(position)
+        return tuple(
+            self._crop(path, position, side) for path, side in zip(paths, self.sides, strict=True)
+        )
+
+    def files(self, position: int) -> tuple[Path, ...]:
+        """Where item `position` comes from."""
         epoch, index = divmod(position, len(self))
         files = [self.domain.train(side) for side in self.sides]
         order, partners = _epoch(self.seed, epoch, len(self), len(files[-1]))
         first = int(order[index])
         second = first if self.config.serial_b else int(partners[index])
         return tuple(
-            self._crop(paths[number % len(paths)], position, side)
-            for side, paths, number in zip(self.sides, files, (first, second), strict=False)
+            paths[number % len(paths)]
+            for paths, number in zip(files, (first, second), strict=False)
         )
 
     def _crop(self, path: Path, position: int, side: Side) -> Tensor:
@@ -356,20 +388,20 @@ def _pipeline(config: DataConfig) -> A.Compose:
     return A.Compose([*crop, *flip])
 
 
-def _scale(array: np.ndarray, config: DataConfig, multiple: int) -> np.ndarray:
-    """(H, W, 3) -> what the crop is taken from, as the reference's `preprocess` modes.
+def _scaled_size(size: tuple[int, int], config: DataConfig, multiple: int) -> tuple[int, int]:
+    """(height, width) -> that of what the crop is taken from, by the reference's `preprocess`.
 
     Its `resize`, which it doesn't list, is to `load_size`; ours is to the crop's size.
     """
-    height, width = array.shape[:2]
+    height, width = size
     if config.preprocess == "resize":
-        return resize(array, config.shape)
+        return config.shape
     if config.preprocess == "resize_and_crop":
-        return resize(array, config.scaled_to)
+        return config.scaled_to
     if config.preprocess in ("scale_width", "scale_width_and_crop"):
         # The reference takes at least a crop's height and so distorts very wide images; so do we.
         scaled = config.scaled_width
         height, width = max(scaled * height // width, config.size), scaled
     if config.crop is None:
         height, width = (max(1, round(n / multiple)) * multiple for n in (height, width))
-    return resize(array, (height, width))
+    return height, width

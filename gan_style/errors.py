@@ -19,6 +19,10 @@ class CheckpointError(UserError):
     """A run folder, a checkpoint or an exported network that can't be used."""
 
 
+class WriteError(UserError):
+    """A file that can't be written, such as on a full disk."""
+
+
 class TrainingError(UserError):
     """A training that can't go on, such as a loss that is no number any more."""
 

@@ -8,20 +8,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gan_style.errors import UserError
+from gan_style.errors import WriteError
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; on success it is synced and takes `path`'s place.
 
-    The temporary name keeps the suffix, because image writers choose the format by it.
+    The temporary name keeps the suffix, because image writers choose the format by it, and no
+    more of the name than fits: the whole may be as long as names can be, 255 bytes.
 
     Raises:
-        UserError: what the system has against it, such as a full disk.
+        WriteError: what the system has against it, such as a full disk.
     """
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    with _explained(path):
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name[-50:]}")  # 4 bytes a character
+    with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield partial
@@ -46,7 +47,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         UserError: as `atomic_file`.
     """
     partial = path.with_name(f".partial-{path.name}")
-    with _explained(path):
+    with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
@@ -62,18 +63,19 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def make_writable(folder: Path) -> None:
     """Make `folder` where it isn't there, and see that files can be written to it."""
     probe = folder / f".partial-{os.getpid()}"
-    with _explained(folder):
+    with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
+    """What the system has against writing `path` as a WriteError."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"can't write {path}: {error.strerror or error}") from error
+        raise WriteError(f"can't write {path}: {error.strerror or error}") from error
 
 
 def sync_files(folder: Path) -> None:

@@ -7,6 +7,7 @@
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
@@ -17,7 +18,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gan_style import checkpoint
-from gan_style.errors import ConfigError, Interrupted
+from gan_style.curves import Curves
+from gan_style.errors import ConfigError, Interrupted, WriteError
 from gan_style.files import atomic_file
 from gan_style.images import from_tensor, save_png
 from gan_style.method import OptimisedMethod, Step, Style
@@ -60,28 +62,33 @@ def optimise(
     earlier = _read(saved, made_of) if resume and saved.exists() else None
     start: dict[str, Any] = earlier or {"image": content}
     signals: list[int] = []
-    writer = _writer(output.with_suffix(".steps")) if save_every else None
+    curves = Curves(output.with_suffix(".steps")) if save_every else None
     last_saved = time.monotonic()
     image = start["image"].to(content.device)  # all there is if no iteration was left to do
     with (
         tqdm(desc=output.stem, unit=" it", delay=2, dynamic_ncols=True) as bar,
         postponed(signals.append),
-        closing(writer) if writer else nullcontext(),
+        closing(curves) if curves else nullcontext(),
     ):
         for step in method.optimise(content, styles, start.get("state")):
             image = step.image
             _show(bar, step)
-            if writer:
-                for name, value in step.terms.items():
-                    writer.add_scalar(f"loss/{name}", value, step.done)
+            if curves:
+                terms = {f"loss/{name}": value for name, value in step.terms.items()}
+                curves.scalars(terms, step.done)
                 if step.done % save_every == 0 or step.done == step.total:
                     path = output.with_suffix(".steps") / f"{step.done:04}.png"
                     save_png(from_tensor(finish(image)[0]), path)
             due = time.monotonic() - last_saved > SAVE_EVERY_SECONDS
             if signals or (due and step.done < step.total):
                 stand = {"made_of": made_of, "image": step.image, "state": step.state}
-                with atomic_file(saved) as partial:
-                    checkpoint.save_state(stand, partial)
+                try:
+                    with atomic_file(saved) as partial:
+                        checkpoint.save_state(stand, partial)
+                except WriteError as error:
+                    if signals:
+                        raise
+                    bar.write(f"{bar.desc}: {error}; going on without", file=sys.stderr)
                 last_saved = time.monotonic()
             if signals:
                 raise Interrupted(
@@ -129,9 +136,3 @@ def _digest(content: Tensor, styles: Sequence[Style]) -> str:
             sha.update(repr(tuple(tensor.shape)).encode() + tensor.cpu().numpy().tobytes())
     sha.update(repr([style.weight for style in styles]).encode())
     return sha.hexdigest()
-
-
-def _writer(folder: Path) -> Any:
-    from torch.utils.tensorboard import SummaryWriter  # takes seconds
-
-    return SummaryWriter(folder)

@@ -47,6 +47,6 @@ class TensorFlowRMSprop(torch.optim.Optimizer):
             squares = [self.state[each]["square"] for each in moved]
             torch._foreach_mul_(squares, group["decay"])
             torch._foreach_addcmul_(squares, gradients, gradients, 1 - group["decay"])
-            roots = torch._foreach_add(squares, group["eps"])
-            torch._foreach_sqrt_(roots)
-            torch._foreach_addcdiv_(moved, gradients, roots, -group["lr"])
+            # One by one: the roots of all at once are as much memory again as the weights.
+            for each, gradient, square in zip(moved, gradients, squares, strict=True):
+                each.addcdiv_(gradient, (square + group["eps"]).sqrt_(), value=-group["lr"])

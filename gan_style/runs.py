@@ -1,18 +1,24 @@
 """Run folders: self-describing, numbered, and never reused for another config."""
 
-import json
+import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import gan_style
-from gan_style.config import RESUMABLE
-from gan_style.errors import CheckpointError, ConfigError
-from gan_style.files import make_writable, write_json
+from filelock import FileLock, Timeout
 
+import gan_style
+from gan_style.config import RESUMABLE, DataConfig, build
+from gan_style.errors import CheckpointError, ConfigError
+from gan_style.files import explained, make_writable, write_json
+from gan_style.reading import read_json
+
+# Of a config.json: it has 3 kB, and 500 bytes more each time that the run is gone on with.
+MOST_BYTES = 10_000_000
 LIBRARIES = ("torch", "torchvision", "accelerate", "albumentations", "pillow", "numpy")
 
 
@@ -55,19 +61,52 @@ def _commit() -> str:
 
 
 def read(run: Path) -> dict[str, Any]:
-    """The config.json of a run."""
+    """The config.json of a run, which may be somebody else's.
+
+    Raises:
+        CheckpointError: none is there, or it isn't one; or the folder has links by which something
+            would be written elsewhere.
+    """
     path = run / "config.json"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        assert all(isinstance(record[part], dict) for part in ("data", "train", "method"))
-        assert record["train"]["method"]
+        record: dict[str, Any] = read_json(path, MOST_BYTES)
+        if not _is_record(record):
+            raise ValueError("it isn't the config of a run")
+        build(DataConfig, record["data"])
     except FileNotFoundError:
         raise CheckpointError(f"{run} is no run folder: it has no config.json") from None
-    except (AssertionError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} can't be read: it isn't the config of a run") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ConfigError) as error:
         raise CheckpointError(f"{path} can't be read: {error}") from error
+    _refuse_links(run)
     return record
+
+
+def _is_record(value: Any) -> bool:
+    """Whether something has the form of what `describe` and `resumed` make."""
+    if not isinstance(value, dict):
+        return False
+    forms = {"data": dict, "train": dict, "method": dict, "launch": dict, "earlier": list}
+    optional: dict[str, Any] = {"preset": "", "launch": {}, "earlier": []}
+    given = optional | value
+    return (
+        all(isinstance(given.get(part), form) for part, form in forms.items())
+        and isinstance(given["preset"], str)
+        and isinstance(given["train"].get("method"), str)
+    )
+
+
+def _refuse_links(run: Path) -> None:
+    """Refuse links to folders elsewhere, and hidden ones: translations and states go that way."""
+    root = os.path.realpath(run)
+    for folder, folders, files in os.walk(run):
+        for name in (*folders, *(each for each in files if each.startswith("."))):
+            path = Path(folder, name)
+            target = Path(os.path.realpath(path))
+            if path.is_symlink() and not target.is_relative_to(root):
+                raise CheckpointError(
+                    f"{path} is a link to {target}, out of the run, which would be written to: put "
+                    "what it leads to in its place"
+                )
 
 
 def options(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,6 +138,39 @@ def refuse_used(run: str) -> None:
         raise ConfigError(
             f"--run_dir {run} holds a run already: go on by --resume auto, or give another one"
         )
+
+
+def lock(run: Path) -> FileLock:
+    """A training's hold on its run folder; the system drops it with the process, however it ends.
+
+    Raises:
+        ConfigError: another training has it.
+        WriteError: the folder can't be written.
+    """
+    held = FileLock(run / ".lock")
+    with explained(run):
+        try:
+            held.acquire(blocking=False)
+        except Timeout:  # an OSError too
+            raise ConfigError(
+                f"{run} is in use by another training: wait for its end, or give another --run_dir"
+            ) from None
+    return held
+
+
+def tidy(run: Path) -> None:
+    """Remove what an earlier process was writing when it ended; the run has to be locked."""
+    for leftover in (*run.glob(".partial-*"), *run.glob("checkpoints/.partial-*")):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def bytes_of_weights(run: Path) -> int:
+    """What the weights and checkpoints of a run take already."""
+    files = (*run.glob("*.safetensors"), *run.glob("checkpoints/*/*.safetensors"))
+    return sum(path.stat().st_size for path in files)
 
 
 def create(run: str, folder: Path) -> Path:

@@ -5,11 +5,12 @@ curve and grid is due when that count passes a multiple of its interval, so batc
 divide the interval miss nothing.
 """
 
+import os
 import resource
 import shutil
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,12 +22,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from gan_style import checkpoint
+from gan_style import checkpoint, runs
 from gan_style.config import TrainConfig
+from gan_style.curves import Curves
 from gan_style.data import DomainPair
-from gan_style.errors import CheckpointError, ConfigError, Interrupted, TrainingError
-from gan_style.files import atomic_file, sync, sync_files, write_json
-from gan_style.images import from_tensor, grid
+from gan_style.errors import CheckpointError, ConfigError, Interrupted, TrainingError, WriteError
+from gan_style.files import atomic_file, explained, sync, sync_files, write_json
+from gan_style.images import from_tensor, grid, save_png
 from gan_style.method import Batch, TrainedMethod
 from gan_style.precision import Precision, memory_format
 from gan_style.selection import Scorer, Scores
@@ -164,6 +166,24 @@ class Trainer:
             player: accelerator.prepare(optimizer) for player, optimizer in optimizers.items()
         }
         self.samples = data.samples(config.samples)
+        self.curves: Curves | None = None  # the main process's, while it trains
+
+    def bytes_needed(self) -> tuple[int, int]:
+        """What the run is going to write: checkpoints and weights, TensorBoard's pictures; about.
+
+        One checkpoint more than are kept, as the oldest goes when the newest is there. An optimizer
+        has two numbers for each weight, as Adam; a PNG of photographs is 0.6 of its pixels.
+        """
+        nets = {name: _bytes(self.net(name)) for name in self.names}
+        averages = sum(nets[name] for name in self.averages)
+        best = sum(nets[name] for name in self.method.directions.values()) if self.scorer else 0
+        weights = sum(nets.values()) + averages + best
+        checkpoints = (self.config.keep + 1) * (weights + 2 * sum(nets.values()))
+        every, images = self.config.sample_every, self._expected_images() or 0
+        cells = 4 * max(1, len(self.method.directions)) * self.config.samples
+        side = self.data.config.size
+        pictures = (images // every + 1) * cells * round(0.6 * 3 * side * side) if every else 0
+        return checkpoints + weights, pictures
 
     @property
     def _on_cuda(self) -> bool:
@@ -184,9 +204,11 @@ class Trainer:
         last_checkpoint = started = time.monotonic()
         trained_before = progress.seconds
         self.history = History()
-        if progress.images == 0:
-            self.draw_samples()
-        with closing(batches), self._bar() as bar, postponed(self._on_signal):
+        with (
+            closing(batches), self._shown(), self._bar() as bar, postponed(self._on_signal)
+        ):  # fmt: skip
+            if progress.images == 0:
+                self.draw_samples()
             while self.spent() < 1:
                 if _passed(self.scores.images, progress.images, self._score_every):
                     started += self.score(bar)  # looking is no training
@@ -209,10 +231,11 @@ class Trainer:
                     seconds=trained_before + now - started,
                     checkpoint_due=now - last_checkpoint >= 60 * config.checkpoint_minutes,
                 )
-                if checkpoint_due or stop:
-                    self.save()
+                if checkpoint_due and not stop:
+                    self._try_to_save(bar)
                     last_checkpoint = time.monotonic()
                 if stop:
+                    self.save()
                     raise Interrupted(
                         f"stopped by signal {stop} after {progress.images} images, everything is "
                         f"saved; go on with: --run_dir {self.run} --resume auto"
@@ -221,9 +244,23 @@ class Trainer:
                 self._log(gathered[-1], bar)
             if self._score_every and self.scores.images != progress.images:
                 self.score(bar)
-        self.save()
-        if self.drawn_after != progress.images:
-            self.draw_samples()
+            self.save()
+            if self.drawn_after != progress.images:
+                self.draw_samples()
+
+    @contextmanager
+    def _shown(self) -> Iterator[None]:
+        """What is trained here is shown in TensorBoard."""
+        if not self.accelerator.is_main_process:
+            yield
+            return
+        images = self.progress.images
+        # What was shown after the checkpoint that this run goes on from is shown again.
+        self.curves = Curves(self.run / "tensorboard", purge_step=images + 1 if images else None)
+        with closing(self.curves):
+            if not images:
+                self.curves.options(runs.options(self.record) | self.record["launch"])
+            yield
 
     @property
     def _score_every(self) -> int:
@@ -345,7 +382,8 @@ class Trainer:
         values["speed/images_per_second"] = images * self._size / seconds
         values["speed/seconds_waiting_for_data"] = history.waiting / images
         values["memory/peak_gb"] = _peak_memory(self.accelerator.device) / 1e9
-        self.accelerator.log(values, step=self.progress.images)
+        assert self.curves
+        self.curves.scalars(values, self.progress.images)
         bar.total = self._expected_images()
         bar.set_postfix(
             {
@@ -373,15 +411,35 @@ class Trainer:
         steps = len(self.history.images)
         position = index * steps // count  # a player may play several times a step
         step = self.progress.images // self._size - steps + position + 1
+        images = self.history.images[position]
         raise TrainingError(
-            f"term {term} of player {player} is {value} in step {step} (image "
-            f"{self.history.images[position]}): {self._kept()}"
+            f"term {term} of player {player} is {value} in step {step} (image {images}): "
+            f"{self._kept(images)}"
         )
 
-    def _kept(self) -> str:
+    def _kept(self, images: int) -> str:
+        """What there is to find out why the step that ended after `images` went wrong."""
         saved = checkpoint.checkpoints(self.run)
         last = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint yet"
-        return f"{last}; try a lower --learning_rate"
+        folder = self.run / "broken" / f"{images:09}"
+        batch = f"the images of that step are in {folder}"
+        if self.accelerator.is_main_process:
+            try:
+                self._keep_images(folder, range(images - self._size, images))
+            except WriteError as error:
+                batch = str(error)
+        return f"{batch}; {last}; try a lower --learning_rate"
+
+    def _keep_images(self, folder: Path, positions: Sequence[int]) -> None:
+        """Write items of the stream, all processes', as they were shown: crops are of 8 bits."""
+        files = {}
+        for position in positions:
+            paths, crops = self.data.files(position), self.data.item(position)
+            for side, path, crop in zip(self.data.sides, paths, crops, strict=True):
+                name = f"{position:09}_{side}.png"
+                save_png(from_tensor(crop), folder / name)
+                files[name] = os.fsencode(path).decode("utf-8", "backslashreplace")
+        write_json(folder / "files.json", files)
 
     @contextmanager
     def _looking(self) -> Iterator[None]:
@@ -412,8 +470,8 @@ class Trainer:
             rows = [[from_tensor(x) for x in row] for row in zip(*columns.values(), strict=True)]
             side = max(rows[0][0].shape[:2])
             picture = grid(rows, titles=tuple(columns) if side >= 64 else (), cell=side)
-            tracker = self.accelerator.get_tracker("tensorboard")
-            tracker.log_images({f"samples/{name}": picture[None]}, step=images, dataformats="NHWC")
+            assert self.curves
+            self.curves.picture(f"samples/{name}", picture, images)
 
     def score(self, bar: tqdm) -> float:
         """Compute KID in all directions and remember the weights of the lowest.
@@ -435,7 +493,8 @@ class Trainer:
             scores.add(direction, score, weights[self.method.directions[direction]])
         values = {f"kid/{direction}": score.kid for direction, score in found.items()}
         values |= {f"kid_std/{direction}": score.std for direction, score in found.items()}
-        self.accelerator.log(values, step=scores.images)
+        assert self.curves
+        self.curves.scalars(values, scores.images)
         bar.set_description()
         bar.write(scores.line())
         seconds = time.monotonic() - started
@@ -443,29 +502,78 @@ class Trainer:
         return seconds
 
     def save(self) -> None:
-        """Write a checkpoint of all processes and export the networks."""
-        accelerator = self.accelerator
+        """Write a checkpoint of all processes and export the networks.
+
+        Raises:
+            WriteError: in all processes, when one can't write; checkpoints of before are as they
+                were.
+            TrainingError: what would be saved is broken.
+        """
         self._refuse_broken()
+        main = self.accelerator.is_main_process
         folder = self.run / "checkpoints" / f"{self.progress.images:09}"
-        if not folder.exists():
-            partial = folder.with_name(f".partial-{folder.name}")
-            partial.mkdir(parents=True, exist_ok=True)
-            own = partial / f"process_{accelerator.process_index}.safetensors"
-            checkpoint.save_state(self._process_state(), own)
-            if accelerator.is_main_process:
+        partial = folder.with_name(f".partial-{folder.name}")
+        new = not folder.exists()
+
+        def write() -> None:
+            own = partial / f"process_{self.accelerator.process_index}.safetensors"
+            if new:
+                partial.mkdir(parents=True, exist_ok=True)
+                checkpoint.save_state(self._process_state(), own)
+            if new and main:
                 checkpoint.save_state(self._shared_state(), partial / "state.safetensors")
-            accelerator.wait_for_everyone()
-            if accelerator.is_main_process:
+
+        def publish() -> None:
+            if not main:
+                return
+            if new:
                 sync_files(partial)
                 partial.rename(folder)
                 sync(folder.parent)
-        elif accelerator.is_main_process:  # KID may have been computed since then
-            with atomic_file(folder / "state.safetensors") as state:
-                checkpoint.save_state(self._shared_state(), state)
-        if accelerator.is_main_process:
+            else:  # KID may have been computed since then
+                with atomic_file(folder / "state.safetensors") as state:
+                    checkpoint.save_state(self._shared_state(), state)
             checkpoint.remove_old(self.run, self.config.keep)
             self.export()  # also when an earlier run was stopped between checkpoint and export
-        accelerator.wait_for_everyone()
+
+        try:
+            self._in_all(write, folder)
+            self._in_all(publish, folder)
+        except WriteError:
+            if main:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+    def _in_all(self, action: Callable[[], None], path: Path) -> None:
+        """Do what may fail to write `path`; every process learns of it, and waits for the others.
+
+        Raises:
+            WriteError: in all processes, when it failed in one.
+        """
+        problem = None
+        try:
+            with explained(path):
+                action()
+        except WriteError as error:
+            problem = error
+        failed = torch.tensor([problem is not None], device=self.accelerator.device)
+        anywhere = bool(self.accelerator.gather(failed).any())
+        if problem:
+            raise problem
+        if anywhere:
+            raise WriteError(f"can't write {path}: another process failed to")
+
+    def _try_to_save(self, bar: tqdm) -> None:
+        """A checkpoint on the way: where there is no room for it, there may be for the next."""
+        try:
+            self.save()
+        except WriteError as error:
+            if self.accelerator.is_main_process:
+                bar.write(
+                    f"no checkpoint after {self.progress.images} images: {error}; the training "
+                    f"goes on, the next is tried in {self.config.checkpoint_minutes:g} minutes",
+                    file=sys.stderr,
+                )
 
     def _refuse_broken(self) -> None:
         """Stop before a broken state replaces a good one."""
@@ -473,9 +581,10 @@ class Trainer:
             self._collect()
         for name in self.names:
             if not all(value.isfinite().all() for value in self.net(name).parameters()):
+                images = self.progress.images
                 raise TrainingError(
-                    f"weights of {name} are no numbers any more after image "
-                    f"{self.progress.images}: {self._kept()}"
+                    f"weights of {name} are no numbers any more after image {images}: "
+                    f"{self._kept(images)}"
                 )
 
     def export(self) -> None:
@@ -510,6 +619,7 @@ class Trainer:
     def _shared_state(self) -> dict[str, Any]:
         return {
             "progress": vars(self.progress),
+            "processes": self.accelerator.num_processes,
             "scores": self.scores.state(),
             "images": self._fingerprint(),
             "nets": {name: self.net(name).state_dict() for name in self.names},
@@ -536,23 +646,19 @@ class Trainer:
     def resume(self, folder: Path) -> None:
         """Take everything back from a checkpoint."""
         accelerator = self.accelerator
-        own = folder / f"process_{accelerator.process_index}.safetensors"
-        count = len(list(folder.glob("process_*.safetensors")))
-        if count != accelerator.num_processes:
+        shared = checkpoint.load_state(folder / "state.safetensors")
+        if shared["processes"] != accelerator.num_processes:
             raise CheckpointError(
-                f"{folder} is of {count} processes, but {accelerator.num_processes} are running"
+                f"{folder} is of {shared['processes']} processes, but {accelerator.num_processes} "
+                "are running"
             )
-        shared, process = (
-            checkpoint.load_state(folder / "state.safetensors"),
-            checkpoint.load_state(own),
-        )
+        own = folder / f"process_{accelerator.process_index}.safetensors"
+        process = checkpoint.load_state(own)
         if shared["images"] != self._fingerprint():
             raise CheckpointError(
                 f"the training images are no longer those of {folder} "
                 f"({len(shared['images'])} then, {len(self._fingerprint())} now): start a new run"
             )
-        for leftover in folder.parent.glob(".partial-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
         self.progress = Progress(**shared["progress"])
         self.scores = Scores.from_state(shared["scores"])
         if self.scorer and self.scores.images and self.scores.files != self.scorer.files:
@@ -578,6 +684,10 @@ def _recompute(method: TrainedMethod, name: str) -> None:
         raise ConfigError(f"--recompute is True, but no network of {name} can")
     for net in nets:
         net.recompute = True  # type: ignore[assignment]  # a bool
+
+
+def _bytes(net: nn.Module) -> int:
+    return sum(value.nbytes for value in net.state_dict().values() if isinstance(value, Tensor))
 
 
 def _on(value: Any, device: torch.device) -> Any:

@@ -243,14 +243,14 @@ def test_an_interruption_closes_the_curves(monkeypatch):
     class Writer:
         closed = False
 
-        def add_scalar(self, *arguments):
+        def scalars(self, values, step):
             assert not self.closed
 
         def close(self):
             self.closed = True
 
     writer = Writer()
-    monkeypatch.setattr(optimisation, "_writer", lambda folder: writer)
+    monkeypatch.setattr(optimisation, "Curves", lambda folder: writer)
     with pytest.raises(Interrupted):
         optimise(method=Fading(), save_every=4)
     assert writer.closed  # what isn't flushed is lost when the process ends
