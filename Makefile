@@ -4,6 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PIP = $(BIN)/python -m pip --disable-pip-version-check
 export NO_ALBUMENTATIONS_UPDATE = 1
 
 RUN := results/demo
@@ -11,16 +12,17 @@ REPORT := results/oldmaster2modern/report/index.html
 MINUTES := 6
 LAUNCH := $(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 
-.PHONY: install demo test test-all test-slow test-weights test-browser faults faults-short lint format check tensorboard docs bench
+.PHONY: install demo test test-all test-slow test-weights test-browser faults faults-short lint format audit check lock licences tensorboard docs bench
 
 install: $(READY)
 
-$(READY): setup.cfg pyproject.toml constraints.txt
+$(READY): setup.cfg pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "gan_style needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V): try make PYTHON=python3.12"; exit 2; }
-	@echo "Installing into $(VENV): about 5 GB and a few minutes, once."
+	@echo "Installing into $(VENV): about 6 GB and a few minutes, once."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(PIP) install --require-hashes --only-binary :all: --requirement requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: install
@@ -77,7 +79,23 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-check: lint test-all
+# Known vulnerabilities of what is locked; says so where no source of advisories answers.
+audit: install
+	$(BIN)/python .ci/audit.py requirements.lock
+
+check: lint audit test-all
+
+# After a change of setup.cfg: its dependencies and theirs, for every platform, with the hashes of
+# their files; httpx2-jsfetch is for browsers alone. Pins stay where they fit: LOCK=--upgrade takes the
+# newest of all, LOCK="-P torch" of one.
+lock: install
+	$(BIN)/uv pip compile setup.cfg --all-extras --universal --python-version 3.11 --fork-strategy fewest \
+	  --generate-hashes --no-emit-package httpx2-jsfetch --annotation-style line \
+	  --custom-compile-command "make lock" --quiet --output-file requirements.lock $(LOCK)
+
+# After a change of the lock, on Linux, where all of it is installed.
+licences: install
+	$(BIN)/python .ci/licences.py
 
 # BENCH="--quick", "--full", "--only cyclegan --threads 1" ...: experiments/bench.py --help
 bench: install
@@ -87,5 +105,4 @@ tensorboard: install
 	$(BIN)/tensorboard --logdir results
 
 docs: install
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -8,6 +8,7 @@ an unknown flag.
 import contextlib
 import inspect
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
@@ -60,9 +61,13 @@ def run(program: str, function: Callable[[], int | None]) -> None:
     """Call `function` and exit with its code; a user's mistake is one line and its own code."""
     try:
         code = function()
+        sys.stdout.flush()
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(error.code)
+    except BrokenPipeError:  # whoever reads, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         sys.exit(130)

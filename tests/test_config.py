@@ -458,3 +458,16 @@ def test_help_shows_what_a_named_preset_puts_in_force_for_a_domain():
     assert re.search(r"--gan_loss='wgan' ", text)
     assert re.search(r"--epochs=50 ", command.training_help(typed | {"domain": "leather-fabric"}))
     assert re.search(r"--kernel=5 ", command.training_help(typed | {"preset": "2017-wgan"}))
+
+
+def test_a_reader_who_has_seen_enough_gets_no_traceback():
+    """As in `python -m gan_style metrics | head -1`: the pipe is closed before all is written."""
+    code = "import sys; from gan_style import command; command.run('x', lambda: print('a' * 10**6))"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    )
+    child.stdout.read(1)
+    child.stdout.close()
+    assert child.stderr.read() == b""
+    child.stderr.close()
+    assert child.wait() == 1
