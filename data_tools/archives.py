@@ -20,6 +20,7 @@ SPLITS = ("train", "val", "test")
 # A bomb declares more; an archive of yours that does: unpack it yourself.
 MAX_BYTES = 20_000_000_000
 MAX_FILES = 1_000_000
+MAX_FOLDERS = 30  # in each other; a name of 64 kB has place for 30,000, to be looked at one by one
 ENCRYPTED = 0x1  # bit of ZipInfo.flag_bits
 # What zipfile and its decompressors raise on data that is broken or made in unknown ways.
 BROKEN = (
@@ -49,7 +50,7 @@ def reading(archive: Path) -> Iterator[ZipFile]:
                 )
             for entry in entries:
                 if problem := _problem(entry):
-                    raise ArchiveError(f"{archive}: entry {entry.orig_filename!r} {problem}")
+                    raise ArchiveError(f"{archive}: entry {entry.orig_filename[:100]!r} {problem}")
             yield zip_file
     except BROKEN as error:
         raise ArchiveError(
@@ -66,8 +67,11 @@ def _problem(entry: ZipInfo) -> str:
     name = entry.orig_filename  # as stored; `filename` is already repaired for this system
     if "\\" in name or "\0" in name or PureWindowsPath(name).anchor:
         return "has an absolute or a Windows path"
-    if ".." in PurePosixPath(name).parts:
+    parts = PurePosixPath(name).parts
+    if ".." in parts:
         return "leaves the folder it is unpacked to"
+    if len(parts) > MAX_FOLDERS:
+        return f"lies in more than {MAX_FOLDERS} folders"
     if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is a link or a device"
     if entry.flag_bits & ENCRYPTED:

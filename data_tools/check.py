@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,14 @@ from tqdm import tqdm
 
 from gan_style import command
 from gan_style.config import PARTS, at_least
-from gan_style.errors import DataError
-from gan_style.images import SUFFIXES, ImageError, list_images, load_image
+from gan_style.errors import DataError, printable
+from gan_style.images import (
+    SUFFIXES,
+    ImageError,
+    list_files,
+    list_images,
+    load_image,
+)
 
 PROGRAM = "data_tools.check"
 HELP = f"""Open every image of a dataset and say what is wrong with it.
@@ -28,7 +34,7 @@ Writes  nothing. Exit code 0: usable; 1: a training would stop.
 
 Files are images if they end in {", ".join(SUFFIXES)}; hidden ones are skipped.
 """
-SHOWN = 20  # lines of a list that are printed
+SHOWN = 20  # lines of a list that are printed, but for what would stop a training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +48,7 @@ class Report:
     a_and_b: tuple[tuple[Path, ...], ...]  # groups across A and B
     train_and_test: tuple[tuple[Path, ...], ...]  # groups across training and test of one side
     within: tuple[tuple[Path, ...], ...]  # groups within one part
-    ignored: tuple[Path, ...]  # files with other suffixes
+    ignored: tuple[Path, ...]  # files with other suffixes, links to folders
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -96,7 +102,7 @@ def check(folder: Path, crop: int = 256) -> Report:
         a_and_b=tuple(group for group in groups if len({part_of[p][-1:] for p in group}) > 1),
         train_and_test=tuple(group for group in groups if _leaks({part_of[p] for p in group})),
         within=tuple(group for group in groups if len({part_of[p] for p in group}) < len(group)),
-        ignored=tuple(path for part in parts for path in _ignored(folder / part)),
+        ignored=tuple(sorted(path for part in parts for path in _ignored(folder / part))),
     )
 
 
@@ -113,31 +119,28 @@ def _leaks(parts: set[str]) -> bool:
     return {"trainA", "testA"} <= parts or {"trainB", "testB"} <= parts
 
 
-def _ignored(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and path.suffix.lower() not in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+def _ignored(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        yield from (path for path in list_files(folder) if path.suffix.lower() not in SUFFIXES)
 
 
 def text(report: Report, crop: int) -> str:
-    """The report as it is printed."""
+    """The report as it is printed: a line an item, of what would stop a training all."""
+    problems = report.problems
     lines = [f"{report.folder / part}: {_images(count)}" for part, count in report.counts.items()]
     for title, items in (
-        ("would stop a training", report.problems),
+        ("would stop a training", problems),
         (f"smaller than the crop of {crop}", report.small),
         ("the same image in A and in B", _joined(report.a_and_b)),
         ("the same image in training and in test", _joined(report.train_and_test)),
         ("the same image twice in one folder", _joined(report.within)),
-        ("ignored because of their suffix", [str(path) for path in report.ignored]),
+        ("ignored (other suffixes, links to folders)", [str(path) for path in report.ignored]),
     ):
+        shown = items if items is problems else items[:SHOWN]
         if items:
-            lines += [f"{title}: {len(items)}", *(f"  {item}" for item in items[:SHOWN])]
-        if len(items) > SHOWN:
-            lines.append(f"  and {len(items) - SHOWN} more")
+            lines += [f"{title}: {len(items)}", *(f"  {printable(item)}" for item in shown)]
+        if len(items) > len(shown):
+            lines.append(f"  and {len(items) - len(shown)} more")
     lines.append("not usable as it is" if report.problems else "usable")
     return "\n".join(lines)
 

@@ -63,7 +63,7 @@ def save_weights(state: Mapping[str, Tensor], path: Path, **notes: Mapping[str, 
     weights = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     metadata = {name: json.dumps(note) for name, note in notes.items()}
     with atomic_file(path) as partial:
-        save_file(weights, partial, metadata=metadata)
+        _write(weights, partial, metadata)
 
 
 def outline(build: Callable[[], TrainedMethod]) -> TrainedMethod:
@@ -238,6 +238,10 @@ def save_state(state: Any, path: Path) -> None:
     tensors: dict[str, Tensor] = {}
     skeleton = json.dumps(_take_apart(state, tensors))
     metadata = {"state": skeleton, "sha256": _sha256(skeleton, tensors)}
+    _write(tensors, path, metadata)
+
+
+def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     try:
         save_file(tensors, path, metadata=metadata)
     except (SafetensorError, OSError) as error:  # the first is how it tells of the second

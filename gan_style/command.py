@@ -21,7 +21,7 @@ from fire.decorators import SetParseFn
 
 from gan_style import config, methods
 from gan_style.config import DataConfig, TrainConfig, convert, did_you_mean
-from gan_style.errors import ConfigError, UserError
+from gan_style.errors import ConfigError, UserError, printable
 
 
 def parse(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -59,11 +59,13 @@ def no_words(words: Sequence[str]) -> None:
 
 def run(program: str, function: Callable[[], int | None]) -> None:
     """Call `function` and exit with its code; a user's mistake is one line and its own code."""
+    # A name that the terminal has no letters for must not end a run.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         code = function()
         sys.stdout.flush()
     except UserError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{program}: {printable(error)}", file=sys.stderr)
         sys.exit(error.code)
     except BrokenPipeError:  # whoever reads, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -24,19 +24,21 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from reprlib import repr as briefly  # of tables in each other, only the outermost
 from typing import Any
 
 import torch
 
 import gan_style
 from gan_style import checkpoint, command, config, evaluation, methods, metrics, runs
-from gan_style.config import at_least, did_you_mean
+from gan_style.config import LONGEST, at_least, at_most, did_you_mean
 from gan_style.downloads import sha256_of
 from gan_style.errors import ConfigError, DataError, Interrupted, UserError
 from gan_style.files import atomic_folder, write_json
 from gan_style.images import list_images, load_image, resize, save_png, scaled_size, to_array
 from gan_style.method import Paper
 from gan_style.pairs import draw_pairs, output_names, read_pairs, write_pairs
+from gan_style.reading import read_json
 from gan_style.signals import postponed
 
 TRAIN = Path(gan_style.__file__).parents[1] / "train.py"
@@ -88,15 +90,21 @@ class Comparison:
         at_least(1, pairs=self.pairs, side=self.side, rows=self.rows)
         at_least(32, size=self.size)
         at_least(0, seed=self.seed, cost_limit=self.cost_limit)
+        at_most(LONGEST, side=self.side, size=self.size)
         if self.seed >= 2**31:
             raise ConfigError(f"--seed is {self.seed}, but must be below {2**31}")
         if self.direction not in ("a2b", "b2a"):
             raise ConfigError(f"--direction is {self.direction!r}: known: a2b, b2a")
         if not self.domain and not (self.content and self.style):
             raise ConfigError("no --domain: give one, or --content and --style")
-        if not all(side.isdecimal() and int(side) for side in self.sides):
+        if not all(re.fullmatch("[0-9]{1,5}", side) and int(side) for side in self.sides):
             raise ConfigError(
                 f"--cost_sizes is {self.cost_sizes!r}, but must be pixels joined by commas"
+            )
+        if not Path(os.path.normpath(self.results)).is_relative_to("results"):
+            raise ConfigError(
+                f"--name is {self.name!r}, --domain {self.domain!r}, so that {self.results} would "
+                "be written to, which isn't in results: give a --name that is"
             )
 
     @property
@@ -168,13 +176,13 @@ def read(path: Path, typed: Mapping[str, str]) -> tuple[Comparison, list[Entry]]
 
 def _entry(path: Path, label: str, table: Any) -> Entry:
     if not isinstance(table, dict):
-        raise ConfigError(f"--config {path}: methods.{label} is {table!r}, no table")
+        raise ConfigError(f"--config {path}: methods.{label} is {briefly(table)}, no table")
     if not LABEL.fullmatch(label) or label.casefold() in TAKEN:
         raise ConfigError(f"--config {path}: a method can't be called {label!r}")
     for key in OURS:
         if key in table:
             raise ConfigError(
-                f"--config {path}: methods.{label}.{key} is {table[key]!r}, but that is the "
+                f"--config {path}: methods.{label}.{key} is {briefly(table[key])}, but that is the "
                 "comparison's own, the same for all methods: leave it out"
             )
     ours = {key: table[key] for key in ("method", "run", "train", "translated") if key in table}
@@ -185,8 +193,18 @@ def _entry(path: Path, label: str, table: Any) -> Entry:
         )
     for key, value in ours.items():
         if not isinstance(value, dict if key == "train" else str) or not value:
-            raise ConfigError(f"--config {path}: methods.{label}.{key} is {value!r}")
+            raise ConfigError(f"--config {path}: methods.{label}.{key} is {briefly(value)}")
     options = {key: value for key, value in table.items() if key not in ours}
+    train = ours.get("train", {})
+    for key, value in {**options, **train}.items():
+        if not key.isidentifier() or isinstance(value, dict | list):
+            raise ConfigError(f"--config {path}: methods.{label} has {key!r}, which is no option")
+    for key in ("run_dir", "resume"):
+        if key in train:
+            raise ConfigError(
+                f"--config {path}: methods.{label}.train has {key}, but a run that is trained here "
+                "lies with the comparison: leave it out"
+            )
     return Entry(label=label, **ours, options=options)
 
 
@@ -358,7 +376,10 @@ def _refuse_foreign(report: Path, folders: Mapping[str, str]) -> None:
     path = report / "metrics.json"
     if not path.exists():
         return
-    protocol = json.loads(path.read_text(encoding="utf-8"))["protocol"]
+    try:
+        protocol = dict(read_json(path)["protocol"])
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise DataError(f"{path} is there, but is no comparison: remove it ({error!r})") from error
     for key, folder in folders.items():
         if protocol.get(key) != folder:
             raise ConfigError(
@@ -544,7 +565,7 @@ class Bench:
             key = fingerprint([typed[len(GAN_STYLE) :], machine], weights_files)
             try:
                 stages.do("cost", key, lambda _: call([*typed, "--overwrite"]), out)
-                cost = json.loads(out.read_text(encoding="utf-8"))
+                cost = read_json(out)
             except Failed as error:
                 row["notes"].append(f"couldn't be timed: {error}")
                 self.say(f"  not timed: {error}")
@@ -580,12 +601,14 @@ class Bench:
             return not any(evaluation.WITHOUT in each.get("missing", "") for each in found.values())
 
         Stages(folder, self.say).do("evaluate", key, evaluate, out)
-        record = json.loads(out.read_text(encoding="utf-8"))
         now = _versions(evaluation.made_by(self.how.device))
-        then = _versions(record["made_by"])
+        try:
+            record = read_json(out)
+            then, found = _versions(record["made_by"]), dict(record["values"])
+        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise DataError(f"{out} is no evaluation: remove it ({error!r})") from error
         if different := [f"{name} {then[name]}" for name in then if then[name] != now.get(name)]:
             row["notes"].append(f"measured earlier, by {', '.join(different)}")
-        found: dict[str, Any] = record["values"]
         return found
 
 
@@ -605,7 +628,7 @@ class Stages:
         try might make more of it, such as when weights couldn't be had.
         """
         path = self.folder / "stages.json"
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        known = self._known()
         before = known.get(stage)
         if before == {"inputs": inputs, "done": True} and output.exists():
             self.say(f"  {stage}: as before")
@@ -617,9 +640,16 @@ class Stages:
 
     def forget(self) -> None:
         """Have everything done anew but the training."""
-        path = self.folder / "stages.json"
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        path, known = self.folder / "stages.json", self._known()
         write_json(path, {stage: known[stage] for stage in known if stage == "train"})
+
+    def _known(self) -> dict[str, Any]:
+        """What is done; nothing where that can't be read, so that it is done again."""
+        try:
+            known = read_json(self.folder / "stages.json")
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
 
 
 def call(typed: Sequence[str]) -> None:
@@ -686,7 +716,8 @@ def _reason(tail: str, code: int) -> str:
 def fingerprint(values: Sequence[Any], paths: Sequence[Path]) -> str:
     """A name of everything that a result hangs on: values, and the content of files."""
     parts = [gan_style.__version__, json.dumps(values, sort_keys=True, default=str)]
-    parts += [sha256_of(path) for path in paths]
+    # What can't be read, such as a link to nowhere or a pipe, is told when it is loaded.
+    parts += [sha256_of(path) if path.is_file() else "" for path in paths]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -756,10 +787,10 @@ def _versions(made_by: Mapping[str, Any]) -> dict[str, str]:
 def _progress(run: Path) -> dict[str, Any]:
     """What a run says of its training; nothing where it doesn't."""
     try:
-        known: dict[str, Any] = json.loads((run / "progress.json").read_text(encoding="utf-8"))
+        known = read_json(run / "progress.json")
     except (OSError, ValueError):
         return {}
-    return known
+    return known if isinstance(known, dict) else {}
 
 
 def _read_by_training(options: Mapping[str, Any]) -> list[Path]:

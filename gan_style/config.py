@@ -27,6 +27,7 @@ MOST_PIXELS = LONGEST**2  # of a scaled image: 0.8 GB
 MOST_WORKERS = 256
 MOST_THREADS = 1024
 MOST_IMAGES = 4096  # together, or one after the other before weights move
+MOST_TEXT = 100_000  # characters of an option
 # Of a TOML file, whose largest here has 3 kB: for a dotted key tomllib takes time and memory by the
 # square of its length, and one of 100 kB would take 10 GB.
 TOML_BYTES = 100_000
@@ -281,6 +282,8 @@ def convert(key: str, value: Any, hint: Any) -> Any:
     """One option's value as the type that its field declares, or a ConfigError that names both."""
     if isinstance(value, dict | list):
         raise ConfigError(f"--{key} is a {type(value).__name__}, but must be one value")
+    if isinstance(value, str) and len(value) > MOST_TEXT:
+        raise ConfigError(f"--{key} has {len(value)} characters, more than {MOST_TEXT}")
     if isinstance(value, str) and not _is_text(value):
         raise ConfigError(f"--{key} is {value!r}, which no file's name and no output can hold")
     kind = get_origin(hint)
@@ -310,9 +313,10 @@ def convert(key: str, value: Any, hint: Any) -> Any:
 def _is_text(value: str) -> bool:
     """Whether a string has neither NUL nor half a character, which TOML and JSON may spell."""
     try:
-        return b"\0" not in value.encode("utf-8", "surrogateescape")  # names may be of any bytes
+        value.encode("utf-8", "surrogateescape")  # names may be of any bytes
     except UnicodeEncodeError:
         return False
+    return "\0" not in value
 
 
 def _parse(text: str, hint: type) -> Any:

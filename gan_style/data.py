@@ -29,13 +29,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gan_style.config import PARTS, DataConfig
-from gan_style.errors import DataError
+from gan_style.errors import DataError, printable
 from gan_style.images import (
     PIXELS,
     ImageError,
     list_images,
     load_image,
-    printable,
     resize,
     spread,
     to_array,

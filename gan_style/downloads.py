@@ -27,6 +27,7 @@ from gan_style.errors import Interrupted, UserError
 CHUNK = 1 << 20
 TIMEOUT = 30.0  # seconds without a byte
 AGENT = {"User-Agent": "gan_style"}  # some hosts refuse urllib's own
+LARGEST = 20_000_000_000  # bytes of a download, where it isn't known what comes
 POLL = 0.2  # seconds between two looks at what pip has written
 
 
@@ -45,7 +46,11 @@ def sha256_of(path: Path) -> str:
 
 
 def download_file(
-    url: str, part: Path, label: str, room: Callable[[int, int], None] | None = None
+    url: str,
+    part: Path,
+    label: str,
+    room: Callable[[int, int], None] | None = None,
+    most: int = LARGEST,
 ) -> None:
     """Make `part` the whole file, from where an earlier try stopped, with a progress bar.
 
@@ -57,16 +62,17 @@ def download_file(
         label: of the progress bar.
         room: called before anything is written, where the server tells the size, with the bytes
             still to come and those of the whole file; it raises where there is too little space.
+        most: bytes that the file may have; a server need not tell the size, and can send for ever.
 
     Raises:
-        DownloadError: the host can't be reached or doesn't have the file.
+        DownloadError: the host can't be reached, doesn't have the file, or sends a larger one.
         BrokenOffError: the connection broke off; what came so far is kept.
         Interrupted: Ctrl-C during the download; what came so far is kept.
         OSError: what the disk has against it.
     """
     validator = part.with_suffix(".validator")
     try:
-        _transfer(url, part, validator, label, room)
+        _transfer(url, part, validator, label, room, most)
     except KeyboardInterrupt as error:
         if not validator.exists():
             raise
@@ -82,13 +88,21 @@ def download_file(
 
 
 def _transfer(
-    url: str, part: Path, validator: Path, label: str, room: Callable[[int, int], None] | None
+    url: str,
+    part: Path,
+    validator: Path,
+    label: str,
+    room: Callable[[int, int], None] | None,
+    most: int,
 ) -> None:
     """Write what is missing of `part`; `validator` keeps which version of the file it is of."""
     with _open(url, part, validator) as response:
         start = part.stat().st_size if response.status == HTTPStatus.PARTIAL_CONTENT else 0
         missing = response.length  # None when the server doesn't say
         total = None if missing is None else start + missing
+        too_large = DownloadError(f"can't download {url}: it has more than {most} bytes")
+        if total is not None and total > most:
+            raise too_large
         if room is not None and total is not None:
             room(total - start, total)
         with part.open("ab" if start else "wb") as file, _bar(label, total, start) as bar:
@@ -97,6 +111,9 @@ def _transfer(
             if version := _version(response.headers):
                 validator.write_text(version, encoding="utf-8")
             while chunk := response.read(CHUNK):
+                if file.tell() + len(chunk) > most:
+                    file.truncate(0)
+                    raise too_large
                 file.write(chunk)
                 bar.update(len(chunk))
     if total is not None and part.stat().st_size < total:

@@ -1,6 +1,14 @@
 """What a user can get wrong: commands print these as one line and exit with their code."""
 
 
+def printable(text: object) -> str:
+    """Text as one line for a terminal; what isn't printable, as Python would write it.
+
+    Names of files can hold line breaks, escape sequences, and bytes that are no characters.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 class UserError(Exception):
     """A mistake in a command, file or folder; the message names the value met and the remedy."""
 

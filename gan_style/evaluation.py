@@ -19,9 +19,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from scipy import stats
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -32,7 +31,7 @@ from gan_style.config import did_you_mean
 from gan_style.downloads import sha256_of
 from gan_style.errors import ConfigError, DataError
 from gan_style.files import atomic_file
-from gan_style.images import load_image, resize, to_array, to_tensor
+from gan_style.images import image_size, load_image, resize, to_array, to_tensor
 from gan_style.metric import DerivedMetric, PairMetric, SetMetric
 from gan_style.metrics import Column, _features
 from gan_style.pairs import output_names, read_pairs
@@ -362,7 +361,7 @@ def _evaluate_sets(
             continue
         ours = extract(net, translated, how, f"{features} features of translations")
         kept = cache / f"{_fingerprint(features, collection, how)}.safetensors" if cache else None
-        theirs = _read_features(kept)
+        theirs = _read_features(kept, (len(collection), ours.shape[1]))
         if theirs is None:
             theirs = extract(net, collection, how, f"{features} features of the collection")
             _write_features(theirs, kept)
@@ -387,11 +386,18 @@ def _fingerprint(features: str, paths: Sequence[Path], how: How) -> str:
     return f"{features}-{hashlib.sha256(' '.join(parts + hashes).encode()).hexdigest()[:16]}"
 
 
-def _read_features(path: Path | None) -> Tensor | None:
-    try:
-        return load_file(path)["features"] if path else None
-    except (OSError, SafetensorError, KeyError):
+def _read_features(path: Path | None, shape: tuple[int, int]) -> Tensor | None:
+    """What `_write_features` wrote; None where there is nothing, or something else."""
+    if not path or not path.is_file():
         return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            if tuple(file.get_slice("features").get_shape()) != shape:
+                return None
+            features: Tensor = file.get_tensor("features")
+    except (OSError, SafetensorError):
+        return None
+    return features if features.dtype == torch.float32 and features.isfinite().all() else None
 
 
 def _write_features(features: Tensor, path: Path | None) -> None:
@@ -458,7 +464,7 @@ def _bar(total: int, what: str) -> tqdm:
 
 def protocol(how: How, samples: Sequence[Sample], collection: Sequence[Path]) -> dict[str, Any]:
     """What the numbers hang on besides the images."""
-    smaller = sum(min(_size(sample.translated)) < how.size for sample in samples)
+    smaller = sum(min(image_size(sample.translated)) < how.size for sample in samples)
     return {
         "size": how.size,
         "resize": resizing(how),
@@ -472,11 +478,6 @@ def protocol(how: How, samples: Sequence[Sample], collection: Sequence[Path]) ->
 def resizing(how: How) -> str:
     """What was done to every image before it was measured."""
     return f"{how.size}x{how.size} pixels, bicubic, whatever the shape"
-
-
-def _size(path: Path) -> tuple[int, int]:
-    with Image.open(path) as file:
-        return file.size
 
 
 def describe(column: Column) -> dict[str, str]:

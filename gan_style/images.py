@@ -4,38 +4,89 @@ Everywhere else in the package an image is a float32 tensor (N, 3, H, W), RGB in
 """
 
 import io
-from collections.abc import Sequence
+import os
+import stat
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageCms, ImageDraw, ImageFile, ImageFont, ImageOps
 from torch import Tensor
 
-from gan_style.errors import DataError
+from gan_style import memory
+from gan_style.errors import DataError, UserError, printable
 from gan_style.files import atomic_file
 
 T = TypeVar("T")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp")
+# By content, whatever the suffix says. Pillow knows 40 more, one of which starts Ghostscript.
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
+PIXELS = 2**28  # of the largest image that is read: 16384x16384, the largest WebP
+BYTES = 8 * PIXELS  # of the largest file that is read: all pixels, of four 16-bit channels
+LARGE = 2**25  # pixels from where on images are decoded one at a time, if memory has room for them
+BYTES_A_PIXEL = 24  # while it is decoded: measured, a transparent WebP takes most
+
+# A few KB can say that they are gigapixels: Pillow refuses from here on, before it allocates.
+Image.MAX_IMAGE_PIXELS = PIXELS
+# Its other warnings are of odd metadata and don't say in which file.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+_one_large_at_a_time = threading.Lock()
 
 
 class ImageError(DataError):
-    """One file that can't be read as an image; the message is `<path>: <reason>`."""
+    """One file that can't be read as an image; the message is `<path>: <reason>`, printable."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Every image file under `folder`, at any depth, sorted by path; hidden names are skipped."""
+    """Every image file under `folder`, at any depth, sorted by path; hidden names are skipped.
+
+    Also what only has the name of one, such as a link to nowhere: `load_image` says what is wrong.
+
+    Raises:
+        DataError: no such folder, or one in it that can't be read.
+    """
+    return sorted(path for path in list_files(folder) if path.suffix.lower() in SUFFIXES)
+
+
+def list_files(folder: Path) -> Iterator[Path]:
+    """Everything under `folder`, at any depth, but hidden names and folders.
+
+    Links to folders aren't followed: they are listed themselves.
+
+    Raises:
+        DataError: no such folder, or one in it that can't be read.
+    """
     if not folder.is_dir():
-        raise DataError(f"no folder {folder}")
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+        raise DataError(f"no folder {printable(folder)}")
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"can't read folder {printable(error.filename)}: {error.strerror}")
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        yield from (Path(parent, name) for name in (*names, *links) if not name.startswith("."))
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels, as they are stored; little more than the header is read.
+
+    Raises:
+        ImageError: as `load_image`.
+    """
+    with _opened(path) as file:
+        return file.size
 
 
 def load_image(path: Path, background: str = "white") -> Image.Image:
@@ -47,18 +98,97 @@ def load_image(path: Path, background: str = "white") -> Image.Image:
     several frames the first is read.
 
     Raises:
-        ImageError: the file is missing, truncated, no image, or its values have no known white.
+        ImageError: the file is missing, truncated, no image, too large, or its values have no
+            known white.
+        DataError: memory has no room for it.
     """
-    try:
-        with Image.open(path) as file:
+    with _opened(path) as file:
+        large = file.width * file.height > LARGE
+        with _one_large_at_a_time if large else nullcontext():
+            if large:
+                _refuse_without_room(path, file.size)
+            # A line that comes in many blocks is copied with each: minutes for millions of pixels.
+            file.decodermaxblock = max(file.decodermaxblock, 8 * file.width)
             file.load()
-            image: Image.Image = ImageOps.exif_transpose(file)
+            ImageOps.exif_transpose(file, in_place=True)
+            return _to_srgb(_to_8_bit(file), background)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """A file as an image that isn't decoded yet; whatever goes wrong with it is an ImageError."""
+    try:
+        # Before it is opened: that would wait for the other end of a pipe.
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(f"{path}: a folder, a pipe or a device, not a file")
+        if status.st_size > BYTES:
+            raise ImageError(
+                f"{path}: {status.st_size / 1e9:.1f} GB, but no file above {BYTES / 1e9:.1f} GB is "
+                "read: cut it into pieces"
+            )
+        with Image.open(path, formats=FORMATS) as file:
+            yield file
+    except UserError:
+        raise
     except Exception as error:  # decoders raise nearly anything on broken input
-        raise ImageError(f"{path}: {_reason(error)}") from error
-    image = _to_8_bit(image, path)
+        raise ImageError(f"{path}: {_reason(error, path)}") from error
+
+
+def _reason(error: Exception, path: Path) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"a link to {path.readlink()}, no such file" if path.is_symlink() else "no such file"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image that can be read"
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return (
+            f"more than {PIXELS} pixels ({PIXELS / 1e6:.0f} megapixels), the most that is read: "
+            "scale it down or cut it into pieces"
+        )
+    if isinstance(error, MemoryError):
+        return "not enough memory for it"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+def _refuse_without_room(path: Path, size: tuple[int, int]) -> None:
+    # Not as an ImageError, which --skip_bad_images would leave out: which images a training sees
+    # must not hang on what else is running.
+    needed, free = size[0] * size[1] * BYTES_A_PIXEL, memory.free(torch.device("cpu"))
+    if needed > free:
+        raise DataError(
+            f"{printable(path)}: {size[0]}x{size[1]} pixels take up to {needed / 1e9:.1f} GB to "
+            f"read, but {free / 1e9:.1f} GB are free: scale it down or cut it into pieces"
+        )
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Scale 16-bit integers and floats in [0, 1] to 8 bits: Pillow's own conversion clips them."""
+    if image.mode == "F":
+        values = np.array(image, dtype=np.float64)
+        if not (values.min() >= 0 and values.max() <= 1):  # also true of a NaN
+            raise ValueError(
+                f"floats from {values.min():g} to {values.max():g}; scale them to [0, 1]"
+            )
+        values *= 255
+        return Image.fromarray(np.rint(values, out=values).astype(np.uint8))
+    if image.mode.startswith("I"):
+        integers = np.asarray(image).astype(np.int64)
+        if integers.min() < 0 or integers.max() > 65535:
+            raise ValueError(
+                f"integers from {integers.min()} to {integers.max()}; scale them to 0..65535"
+            )
+        integers += 128  # 65535 / 255 is 257: to the nearest level
+        integers //= 257
+        return Image.fromarray(integers.astype(np.uint8))
+    return image
+
+
+def _to_srgb(image: Image.Image, background: str) -> Image.Image:
     profile = image.info.get("icc_profile")
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, background)
         image = Image.alpha_composite(canvas, image).convert("RGB")
     if image.mode not in ("RGB", "L", "CMYK", "LAB"):
@@ -68,33 +198,6 @@ def load_image(path: Path, background: str = "white") -> Image.Image:
         assert converted is not None  # only in-place transforms return nothing
         return converted
     return image.convert("RGB")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image that can be read"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _to_8_bit(image: Image.Image, path: Path) -> Image.Image:
-    """Scale 16-bit integers and floats in [0, 1] to 8 bits: Pillow's own conversion clips them."""
-    if image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
-        if not (values.min() >= 0 and values.max() <= 1):  # also true of a NaN
-            raise ImageError(
-                f"{path}: floats from {values.min():g} to {values.max():g}; scale them to [0, 1]"
-            )
-        return Image.fromarray(np.rint(values * 255).astype(np.uint8))
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ImageError(
-                f"{path}: integers from {values.min()} to {values.max()}; scale them to 0..65535"
-            )
-        return Image.fromarray(np.rint(values / 257).astype(np.uint8))
-    return image
 
 
 @lru_cache(maxsize=32)

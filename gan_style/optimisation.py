@@ -7,6 +7,7 @@
 
 import hashlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from gan_style import checkpoint
 from gan_style.curves import Curves
-from gan_style.errors import ConfigError, Interrupted, WriteError
+from gan_style.errors import ConfigError, Interrupted, WriteError, printable
 from gan_style.files import atomic_file
 from gan_style.images import from_tensor, save_png
 from gan_style.method import OptimisedMethod, Step, Style
@@ -58,7 +59,7 @@ def optimise(
         Interrupted: Ctrl-C or SIGTERM; the state is saved.
     """
     made_of = json.dumps([dict(options), _digest(content, styles)])
-    saved = output.with_suffix(".state.safetensors")
+    saved = _state_file(output)
     earlier = _read(saved, made_of) if resume and saved.exists() else None
     start: dict[str, Any] = earlier or {"image": content}
     signals: list[int] = []
@@ -66,7 +67,7 @@ def optimise(
     last_saved = time.monotonic()
     image = start["image"].to(content.device)  # all there is if no iteration was left to do
     with (
-        tqdm(desc=output.stem, unit=" it", delay=2, dynamic_ncols=True) as bar,
+        tqdm(desc=printable(output.stem), unit=" it", delay=2, dynamic_ncols=True) as bar,
         postponed(signals.append),
         closing(curves) if curves else nullcontext(),
     ):
@@ -100,12 +101,20 @@ def optimise(
 
 def is_under_way(output: Path) -> bool:
     """Whether there is a state of a result to go on from."""
-    return output.with_suffix(".state.safetensors").exists()
+    return _state_file(output).exists()
 
 
 def forget(output: Path) -> None:
     """Remove the state of a result that is finished."""
-    output.with_suffix(".state.safetensors").unlink(missing_ok=True)
+    _state_file(output).unlink(missing_ok=True)
+
+
+def _state_file(output: Path) -> Path:
+    """Beside the result, and called after it where that is no longer than names can be."""
+    name = os.fsencode(output.with_suffix(".state.safetensors").name)
+    if len(name) > 255:
+        name = f"{hashlib.sha256(name).hexdigest()}.state.safetensors".encode()
+    return output.with_name(os.fsdecode(name))
 
 
 def _show(bar: tqdm, step: Step) -> None:

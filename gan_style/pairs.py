@@ -5,6 +5,8 @@ two in their folders, without suffixes.
 """
 
 import csv
+import io
+import os
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ from typing import Any
 from gan_style.errors import DataError
 from gan_style.files import atomic_file
 from gan_style.images import list_images
+from gan_style.reading import read_bytes
 
 # File names are bytes to the system: one that isn't UTF-8 must not end a run.
 CSV: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
@@ -42,6 +45,10 @@ def output_names(folder: Path, option: str = "content") -> dict[Path, Path]:
     for name, uses in Counter(names.values()).items():
         if uses > 1:
             raise DataError(f"--{option} {folder}: {uses} images would become {name}; rename one")
+        if len(os.fsencode(name.name)) > 255:  # the most that file systems take
+            raise DataError(
+                f"--{option} {folder}: {name} would be longer than 255 bytes; rename it"
+            )
     return names
 
 
@@ -52,11 +59,11 @@ def read_pairs(path: Path) -> list[dict[str, str]]:
         DataError: no such file, or it isn't one of pairs.
     """
     try:
-        with path.open(**CSV | {"encoding": "utf-8-sig"}) as file:  # spreadsheets put a mark first
-            rows = list(csv.DictReader(file))
+        text = read_bytes(path).decode("utf-8-sig", CSV["errors"])  # spreadsheets put a mark first
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
     except OSError as error:
         raise DataError(f"--pairs {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         raise DataError(f"--pairs {path}: {error}") from error
     if not rows or not set(COLUMNS) <= rows[0].keys():
         raise DataError(f"--pairs {path} needs a header with content and style, and a row")

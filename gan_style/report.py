@@ -75,7 +75,8 @@ def write(folder: Path, rows: int | None = None) -> Path:
     comparison = record.read(folder)
     votes = vote.tally(folder)
     methods = [method for method in comparison.contenders if method.images]
-    wanted = rows or comparison.protocol.get("rows") or ROWS
+    said = comparison.protocol.get("rows")
+    wanted = rows or (said if isinstance(said, int) and said > 0 else ROWS)
     shown = pictures.rows_of(comparison, methods, wanted)
     drawn = _plots(comparison)
     files: dict[str, bytes | None] = {
@@ -356,7 +357,7 @@ def _protocol(comparison: Comparison) -> list[tuple[str, str]]:
 
 def _made_by(comparison: Comparison) -> list[tuple[str, str]]:
     made_by = comparison.made_by
-    libraries = made_by.get("libraries") or {}
+    libraries = made_by["libraries"]
     version = f"gan_style {made_by.get('gan_style', '')} {made_by.get('commit', '')}"
     facts = {
         "Program": version if made_by.get("gan_style") else "",

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
@@ -23,6 +22,7 @@ from gan_style.files import atomic_file
 from gan_style.images import (
     ImageError,
     from_tensor,
+    image_size,
     load_image,
     resize,
     save_png,
@@ -223,9 +223,8 @@ def check_sizes(method: Method, jobs: Sequence[Job], how: How) -> None:
     free = memory.free(how.device)
     for path in dict.fromkeys(job.content for job in jobs):
         try:
-            with Image.open(path) as file:
-                width, height = file.size
-        except Exception:  # what can't be read is told when its turn comes
+            width, height = image_size(path)
+        except ImageError:  # what can't be read is told when its turn comes
             continue
         height, width = scaled_size((height, width), how.side)
         needed = _bytes(method, (height, width))

@@ -26,6 +26,7 @@ from scipy.stats import binomtest
 from gan_style.config import at_least
 from gan_style.errors import ConfigError, DataError
 from gan_style.files import atomic_file, write_json
+from gan_style.reading import read_bytes, read_json
 
 PAGE, KEY, VOTES = "vote.html", "vote_key.json", "votes"  # in the folder of metrics.json
 QUESTION = "Which is the better picture of this content in this style?"
@@ -40,6 +41,9 @@ FORMATS = {
     "time": r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z",
 }
 MAX_BYTES = 1_000_000  # of a file of votes; a question takes about 150
+MAX_PICTURE = 200_000_000  # bytes of its file: 50 megapixels that don't compress
+# What files raise that aren't of the form that they have here.
+BROKEN = (LookupError, TypeError, ValueError, AttributeError)
 SIDE = 384  # longer side of the pictures in the page, in pixels
 REFERENCES = 3  # pictures of the style
 
@@ -110,8 +114,13 @@ def write(folder: Path, questions: int = 40, seed: int = 0, question: str = QUES
         raise ConfigError("--question is empty: give the one that raters are to answer")
     generator = random.Random(seed)
     comparison = _read_json(folder / "metrics.json", "make it with: python -m gan_style compare")
-    asked = _ask(comparison, questions, generator, folder)
-    shown = list(dict.fromkeys(picture for each in asked.values() for picture in each.pictures()))
+    try:
+        asked = _ask(comparison, questions, generator, folder)
+        shown = list(dict.fromkeys(each for one in asked.values() for each in one.pictures()))
+        if not all(isinstance(picture.path, str) for picture in shown):
+            raise TypeError("an image of it has no path")
+    except BROKEN as error:
+        raise DataError(f"{folder / 'metrics.json'} is no comparison: {error!r}") from error
     names = dict(zip(shown, _random_names("p", len(shown), generator), strict=True))
     digests, jpegs, files = {}, {}, {}
     for picture in shown:
@@ -288,9 +297,9 @@ def _refuse_orphans(folder: Path, fingerprint: str) -> None:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
+        return read_bytes(path, MAX_PICTURE)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: {getattr(error, 'strerror', error)}") from error
 
 
 def _as_jpeg(content: bytes, path: Path) -> str:
@@ -330,9 +339,14 @@ def tally(folder: Path) -> Tally | None:
     if not paths:
         return None
     key = _read_json(folder / KEY, f"{PAGE} was written with it, and votes can't be read without")
-    rows = [row for path in paths for row in _read_votes(path, key)]
-    if not rows:
-        return None
+    try:
+        rows = [row for path in paths for row in _read_votes(path, key)]
+        return _count(folder, key, rows) if rows else None
+    except BROKEN as error:
+        raise DataError(f"{folder / KEY} is no key of {PAGE}: {error!r}") from error
+
+
+def _count(folder: Path, key: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> Tally:
     latest = {
         (row["rater"], row["question"]): row for row in sorted(rows, key=lambda row: row["time"])
     }
@@ -358,7 +372,7 @@ def tally(folder: Path) -> Tally | None:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return hashlib.sha256(_read_bytes(path)).hexdigest() if path.is_file() else ""
 
 
 def share(wins: int, trials: int) -> Share:
@@ -425,8 +439,11 @@ def _wrong(row: Mapping[str, str], key: Mapping[str, Any]) -> str | None:
 
 def _read_json(path: Path, remedy: str) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         raise DataError(f"no {path.name} in {path.parent}: {remedy}") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path} can't be read: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} can't be read: it is a {type(content).__name__}, no table")
+    return content

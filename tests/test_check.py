@@ -113,9 +113,37 @@ def test_long_lists_are_cut_and_say_so(toy: Path):
     for i in range(module.SHOWN + 5):
         (toy / "trainA" / f"{i:02}.txt").write_text("x")
     printed = module.text(check(toy, crop=32), crop=32)
-    assert f"ignored because of their suffix: {module.SHOWN + 5}\n" in printed
+    assert f"ignored (other suffixes, links to folders): {module.SHOWN + 5}\n" in printed
     assert printed.count(".txt\n") == module.SHOWN
     assert "\n  and 5 more\n" in printed
+
+
+def test_of_what_would_stop_a_training_nothing_is_cut(toy: Path):
+    for i in range(module.SHOWN + 5):
+        (toy / "trainA" / f"{i:02}.jpg").touch()
+    printed = module.text(check(toy, crop=32), crop=32)
+    assert f"would stop a training: {module.SHOWN + 5}\n" in printed
+    assert printed.count(".jpg: not an image that can be read\n") == module.SHOWN + 5
+
+
+def test_links_to_nowhere_are_unreadable_and_links_to_folders_ignored(toy: Path):
+    (toy / "trainA" / "moved.png").symlink_to("elsewhere.png")
+    (toy / "trainA" / "more").symlink_to(toy / "trainB")
+    report = check(toy, crop=32)
+    assert report.counts["trainA"] == 4
+    (moved,) = report.unreadable
+    assert moved == f"{toy / 'trainA' / 'moved.png'}: a link to elsewhere.png, no such file"
+    assert report.ignored == (toy / "trainA" / "more",)
+
+
+def test_no_name_breaks_the_lines_of_the_report(toy: Path):
+    (toy / "trainA" / "notes\n\x1b[2J.txt").touch()
+    Image.new("RGB", (8, 8)).save(toy / "trainA" / "small\n.png")
+    copy(toy / "trainB" / "0001.png", toy / "testB" / "leak\n.tif")
+    printed = module.text(check(toy, crop=32), crop=32)
+    assert printed.replace("\n", "").isprintable()
+    for name in ("notes\\n\\x1b[2J.txt", "small\\n.png: 8x8", "leak\\n.tif"):
+        assert name in printed
 
 
 def test_a_crop_that_is_none_is_refused(toy: Path):
@@ -123,11 +151,23 @@ def test_a_crop_that_is_none_is_refused(toy: Path):
         call(module.look, [str(toy)], {"crop": "0"})
 
 
-def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path: Path):
-    result = subprocess.run(
-        [sys.executable, "-m", "data_tools.check", "gone"],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(Path(module.__file__).parents[1])},
+def in_a_process_of_its_own(words: list[str], folder: Path, **environment: str):
+    return subprocess.run(
+        [sys.executable, "-m", "data_tools.check", *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(Path(module.__file__).parents[1])} | environment,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path: Path):
+    result = in_a_process_of_its_own(["go\nne"], tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == "data_tools.check: no folder gone\n"
+    assert result.stderr == "data_tools.check: no folder go\\nne\n"
+
+
+def test_a_terminal_without_the_letters_of_a_name_gets_them_escaped(toy: Path):
+    (toy / "trainA" / "\N{ARTIST PALETTE}.png").touch()
+    result = in_a_process_of_its_own([str(toy)], toy, PYTHONIOENCODING="ascii")
+    assert (result.returncode, result.stderr) == (1, "")
+    assert "trainA/\\U0001f3a8.png: not an image that can be read\n" in result.stdout

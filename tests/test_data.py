@@ -239,6 +239,25 @@ def test_bad_images_are_all_named_before_training(toy):
     assert "text.jpg: not an image" in str(error.value)
 
 
+def test_an_image_that_scaling_would_blow_up_is_named(toy, monkeypatch):
+    Image.new("RGB", (1, 300)).save(toy / "trainA" / "line.png")
+    options = {"preprocess": "scale_width", "load_size": 36}
+    monkeypatch.setattr("gan_style.data.PIXELS", 36 * 10800)
+    assert len(pair(toy, **options).domain.trainA) == 7
+    monkeypatch.setattr("gan_style.data.PIXELS", 36 * 10800 - 1)
+    with pytest.raises(DataError, match=r"line.png: 1x300 pixels would be scaled to 36x10800, wh"):
+        pair(toy, **options)
+
+
+def test_a_line_break_in_a_path_is_refused_where_paths_are_kept_a_line_each(tmp_path):
+    folder = flat_domain(tmp_path / "d", 3, 3)
+    Image.new("RGB", (40, 30)).save(folder / "trainA" / "two\nlines.png")
+    with pytest.raises(DataError, match=r"two\\nlines.png: a path with a line break") as error:
+        domain_from_two_folders(folder / "trainA", folder / "trainB", 0.1, 0)
+    assert "\n" not in str(error.value)
+    assert len(domain_from_folder(folder).trainA) == 4  # it is kept nowhere
+
+
 def test_bad_images_can_be_left_out_and_are_counted(toy):
     (toy / "trainA" / "empty.png").touch()
     data = pair(toy, skip_bad_images=True)

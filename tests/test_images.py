@@ -1,12 +1,19 @@
+import builtins
 import io
+import os
+import struct
 import warnings
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngImageFile
 
 from gan_style import images
+from gan_style.errors import DataError, Interrupted, printable
 from gan_style.images import ImageError, load_image
 
 
@@ -173,3 +180,163 @@ def test_loading_warns_of_nothing(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_image(tmp_path / "p.png")
+
+
+def png_that_says(width, height):
+    """A PNG of a few bytes, of black pixels of one bit; most of them aren't there."""
+
+    def chunk(name, data):
+        checksum = struct.pack(">I", zlib.crc32(name + data))
+        return struct.pack(">I", len(data)) + name + data + checksum
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(b"\0")), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize("height", [2**14 + 1, 2**20])
+def test_more_pixels_than_the_limit_are_refused_before_they_are_decoded(
+    tmp_path, monkeypatch, height
+):
+    (tmp_path / "bomb.png").write_bytes(png_that_says(2**14, height))
+    monkeypatch.setattr(PngImageFile, "load", None)
+    for read in (load_image, images.image_size):
+        with pytest.raises(ImageError, match=r"bomb.png: more than 268435456 pixels \(268 mega"):
+            read(tmp_path / "bomb.png")
+
+
+def test_as_many_pixels_as_the_limit_are_read(tmp_path):
+    (tmp_path / "large.png").write_bytes(png_that_says(2**14, 2**14))
+    assert images.image_size(tmp_path / "large.png") == (2**14, 2**14)
+
+
+def test_a_large_image_is_refused_where_memory_has_no_room_for_it(tmp_path, monkeypatch):
+    Image.new("1", (2**13, 2**12 + 1)).save(tmp_path / "large.png")
+    monkeypatch.setattr(images.memory, "free", lambda device: 1e8)
+    # No ImageError: --skip_bad_images must not leave out what is there on another day.
+    with pytest.raises(DataError, match=r"large.png: 8192x4097 pixels take up to 0.8 GB") as error:
+        load_image(tmp_path / "large.png")
+    assert not isinstance(error.value, ImageError)
+    Image.new("1", (2**13, 2**12)).save(tmp_path / "large.png")
+    load_image(tmp_path / "large.png")
+
+
+def test_a_line_is_read_at_once_however_long(tmp_path, monkeypatch):
+    width = 10**5
+    (tmp_path / "line.ppm").write_bytes(b"P6 %d 2 255 " % width + bytes(2 * 3 * width))
+    sizes = []
+
+    class File(io.BufferedReader):
+        def read(self, size=-1):
+            sizes.append(size)
+            return super().read(size)
+
+    monkeypatch.setattr(builtins, "open", lambda path, mode: File(io.FileIO(path)))
+    assert load_image(tmp_path / "line.ppm").size == (width, 2)
+    assert max(sizes) >= 3 * width
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_large_images_are_decoded_one_at_a_time(tmp_path, monkeypatch, large):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    monkeypatch.setattr(images, "LARGE", 15 if large else 16)
+    alone = []
+    monkeypatch.setattr(
+        images.ImageOps,
+        "exif_transpose",
+        lambda image, in_place: alone.append(images._one_large_at_a_time.locked()),
+    )
+    load_image(tmp_path / "a.png")
+    assert alone == [large]
+    assert not images._one_large_at_a_time.locked()
+
+
+def test_a_file_that_is_too_large_is_not_even_opened(tmp_path, monkeypatch):
+    with (tmp_path / "sparse.webp").open("wb") as file:
+        file.truncate(2**31 + 1)
+    monkeypatch.setattr(Image, "open", None)
+    with pytest.raises(ImageError, match=r"sparse.webp: 2.1 GB, but no file above 2.1 GB is read"):
+        load_image(tmp_path / "sparse.webp")
+
+
+def test_a_pipe_a_loop_and_a_link_to_nowhere_are_named_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "gone.jpg").symlink_to("moved/away.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    (tmp_path / "back.jpg").symlink_to(tmp_path)
+    said = {}
+    for path in images.list_images(tmp_path):
+        with pytest.raises(ImageError) as error:
+            load_image(path)
+        said[path.name] = str(error.value).removeprefix(f"{path}: ")
+    assert said == {
+        "back.jpg": "a folder, a pipe or a device, not a file",
+        "gone.jpg": "a link to moved/away.jpg, no such file",
+        "loop.jpg": "Too many levels of symbolic links",
+        "pipe.jpg": "a folder, a pipe or a device, not a file",
+        "zero.jpg": "a folder, a pipe or a device, not a file",
+    }
+
+
+def test_what_only_looks_like_a_program_is_not_run(tmp_path):
+    # Pillow gives PostScript to Ghostscript, whatever the suffix.
+    path = tmp_path / "program.tif"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n")
+    Image.init()
+    with Image.open(path) as file:
+        assert file.format == "EPS"
+    with pytest.raises(ImageError, match="not an image that can be read"):
+        load_image(path)
+
+
+def test_a_message_is_one_printable_line_whatever_the_name(tmp_path):
+    path = tmp_path / os.fsdecode(b"a\n\x1b[2J\xff\xe2\x80\xae.png")
+    path.write_text("no image")
+    with pytest.raises(ImageError) as error:
+        load_image(path)
+    assert str(error.value).startswith(f"{tmp_path}/a\\n\\x1b[2J\\udcff\\u202e.png: not an image")
+    assert printable("caf\xe9 \N{ARTIST PALETTE}") == "caf\xe9 \N{ARTIST PALETTE}"
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    (tmp_path / "locked").mkdir()
+    scan = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=f"can't read folder {tmp_path}/locked: Permission denied"):
+        images.list_images(tmp_path)
+
+
+def test_a_name_of_255_bytes_can_be_written(tmp_path):
+    for name in ("n" * 251 + ".png", "\N{ARTIST PALETTE}" * 62 + "123.png"):
+        assert len(name.encode()) == 255
+        images.save_png(np.zeros((2, 2, 3), np.uint8), tmp_path / name)
+        assert (tmp_path / name).is_file()
+
+
+def test_running_out_of_memory_names_the_file(tmp_path, monkeypatch):
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
+
+    def fails(*args, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(images.ImageOps, "exif_transpose", fails)
+    with pytest.raises(ImageError, match=r"a.png: not enough memory for it"):
+        load_image(tmp_path / "a.png")
+
+
+def test_what_a_signal_raises_is_no_fault_of_the_image(tmp_path, monkeypatch):
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
+
+    def stopped(*args, **options):
+        raise Interrupted("stopped by signal 15")
+
+    monkeypatch.setattr(images.ImageOps, "exif_transpose", stopped)
+    with pytest.raises(Interrupted):
+        load_image(tmp_path / "a.png")

@@ -21,7 +21,8 @@ from torch.nn import functional as F
 
 from gan_style import strips
 from gan_style.config import at_least
-from gan_style.errors import ConfigError
+from gan_style.errors import ConfigError, DataError
+from gan_style.images import PIXELS
 from gan_style.losses import perceptual
 from gan_style.method import Batch, Paper, Side, Style, Styles, TrainedMethod, styles_of
 from gan_style.nn.decoders import adain_decoder
@@ -213,4 +214,9 @@ def _scaled(images: Tensor, shorter: int, smallest: int) -> Tensor:
     size = [max(smallest, round(side * scale)) for side in sides]
     if list(sides) == size:
         return images
+    if size[0] * size[1] > PIXELS:
+        raise DataError(
+            f"a style of {sides[1]}x{sides[0]} pixels would be scaled to {size[1]}x{size[0]}, which is "
+            f"more than {PIXELS} pixels: cut it, or give --style_size 0"
+        )
     return F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)

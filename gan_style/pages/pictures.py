@@ -41,7 +41,7 @@ def spread(count: int, rows: int) -> list[int]:
 
 def load(path: Path | None) -> Image.Image | None:
     """An upright RGB picture on white of at most 512 pixels; None where none can be read."""
-    if path is None:
+    if path is None or not path.is_file():  # a pipe would be waited for
         return None
     try:
         with Image.open(path) as file:

@@ -1,7 +1,5 @@
 """A comparison as its metrics.json tells it, checked once, so that whoever draws it needn't."""
 
-import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,8 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gan_style.errors import DataError
+from gan_style.reading import read_json
 
 NAME = "metrics.json"
+# Beyond these a number is a mistake, and no axis has room for it.
+LARGEST, SHORTEST = 1e30, 1e-9  # the second of seconds
+MOST = 300  # methods, and metrics: every one is compared with every other, or has a cell in a row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,14 +193,14 @@ def read(folder: Path) -> Comparison:
     """
     path = folder / NAME
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
     except FileNotFoundError:
         raise DataError(
             f"{folder} has no {NAME}: make one with python -m gan_style compare"
         ) from None
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{path} can't be read: {error}") from error
     try:
         return _comparison(record, folder)
@@ -222,6 +224,9 @@ def _what(error: Exception) -> str:
 
 
 def _comparison(record: Mapping[str, Any], folder: Path) -> Comparison:
+    for name in ("methods", "metrics"):
+        if len(record[name]) > MOST:
+            raise ValueError(f"it has {len(record[name])} {name}, more than {MOST}")
     metrics = {key: _metric(key, entry) for key, entry in record["metrics"].items()}
     pairs = tuple(_pair(entry, folder) for entry in record["pairs"])
     methods = []
@@ -234,10 +239,11 @@ def _comparison(record: Mapping[str, Any], folder: Path) -> Comparison:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             method = Method(label="", error=f"its entry in {NAME} is broken: {_what(error)}")
         methods.append(replace(method, label=clean))
+    made_by = dict(record.get("made_by") or {})
     return Comparison(
         title=line(record["title"]),
         command=text(record.get("command") or ""),
-        made_by=dict(record.get("made_by") or {}),
+        made_by=made_by | {"libraries": dict(made_by.get("libraries") or {})},
         protocol=dict(record.get("protocol") or {}),
         pairs=pairs,
         metrics=metrics,
@@ -315,7 +321,8 @@ def _method(
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and -LARGEST <= value <= LARGEST  # type: ignore[operator]  # and so no NaN
 
 
 def _finite(value: Any) -> float | None:
@@ -354,7 +361,7 @@ def _cost(entry: Mapping[str, Any]) -> Cost:
     for side, timing in (entry.get("sizes") or {}).items():
         if "missing" in timing:
             missing[int(side)] = line(timing["missing"])
-        elif not _is_number(timing["median"]) or timing["median"] <= 0:
+        elif not _is_number(timing["median"]) or timing["median"] < SHORTEST:
             missing[int(side)] = f"it came out as {timing['median']} seconds"
         else:
             runs = _finite(timing.get("runs"))

@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest.register_assert_rewrite("faults.harness")
+
+PARTS = {"test_training_faults": "training", "test_bad_images": "image"}
+PARTS |= {"test_malicious_files": "file"}
 HEAD = ("what", "kind", "tried", "came out", "numbers")
 BEGIN, END = "<!-- table of faults: written by make faults -->", "<!-- end of the table -->"
 
@@ -54,8 +58,8 @@ def pytest_terminal_summary(terminalreporter):
 def failure(nodeid):
     """A test that failed, as a row: its name is a sentence."""
     file, _, name = nodeid.partition("::")
-    part = Path(file).stem.removeprefix("test_").replace("_", " ")
-    return [part, name.removeprefix("test_").replace("_", " "), "FAILED", 1, {}]
+    sentence = name.removeprefix("test_").replace("_", " ")
+    return [PARTS.get(Path(file).stem, file), sentence, "FAILED", 1, {}]
 
 
 def table(faults):
@@ -78,7 +82,7 @@ def table(faults):
             cells = [
                 *key,
                 str(outcomes.total()),
-                ", ".join(f"{outcome} {outcomes[outcome]}" for outcome in sorted(outcomes)),
+                ", ".join(f"{outcomes[outcome]} {outcome}" for outcome in sorted(outcomes)),
                 "; ".join(numbers_of(name, values[name]) for name in sorted(values)),
             ]
             bold = "**" if key[1] == "all" else ""
@@ -99,5 +103,5 @@ def put_into(page, lines):
     text = page.read_text(encoding="utf-8")
     assert text.count(BEGIN) == text.count(END) == 1, f"{page} needs the lines {BEGIN} and {END}"
     between = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
-    new = "\n".join([BEGIN, *lines, END])
+    new = "\n".join([BEGIN, "", *lines, "", END])
     page.write_text(between.sub(lambda _: new, text), encoding="utf-8")

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from PIL import Image, ImageCms
+from PIL import Image
 
-from faults.bad_images import chunk, encoded, picture
+from faults.bad_images import chunk, encoded, picture, srgb_profile
 from gan_style.errors import DataError
 from gan_style.images import load_image
 
@@ -35,19 +35,21 @@ def seeds():
     rgb, other = picture(SMALL), picture((14, 9)).resize(SMALL)
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "a description"
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = srgb_profile()
     alpha = rgb.copy()
     alpha.putalpha(other.convert("L"))
     deep = Image.fromarray(np.arange(13 * 9, dtype=np.uint16).reshape(9, 13) * 500)
     floats = Image.fromarray(np.linspace(0, 1, 13 * 9, dtype=np.float32).reshape(9, 13))
-    moving = {"save_all": True, "append_images": [other]}
+    # Pillow leaves settings of JPEGs in what it saves.
+    frames, moving = ({"save_all": True, "append_images": [other.copy()]} for _ in range(2))
     modes = {mode: rgb.convert(mode) for mode in ("L", "1", "P", "CMYK", "LAB", "YCbCr")}
+    modes["LAB"].info.pop("icc_profile", None)  # which has the time
     return {
         "JPEG": [
             encoded("JPEG", rgb), encoded("JPEG", rgb, progressive=True),
             encoded("JPEG", rgb, exif=exif, icc_profile=profile[:200]),
             encoded("JPEG", modes["L"]), encoded("JPEG", modes["CMYK"], icc_profile=profile),
-            encoded("MPO", rgb, **moving),
+            encoded("MPO", rgb, **frames),
         ],
         "PNG": [
             encoded("PNG", rgb), encoded("PNG", rgb, exif=exif, icc_profile=profile),

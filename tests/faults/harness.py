@@ -13,6 +13,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 import time
 from errno import ENOSPC
 from functools import partial
@@ -21,24 +22,27 @@ from pathlib import Path
 import accelerate  # noqa: F401  # here and below: what the server imports once for all
 import safetensors.torch
 import torch
+import torch._dynamo  # by optimizers, in their first step
 import torch.utils.tensorboard
 from conftest import ROOT, TINY
 from safetensors.torch import load_file
 from tensorboard.summary.writer.record_writer import RecordWriter
+from tqdm import tqdm
 
 import train
 from gan_style import checkpoint, command, training
 from gan_style.methods import cyclegan
+from gan_style.metrics import _features
 
-BUDGET = 40  # images, which are steps
+BUDGET = 24  # images, which are steps
 OPTIONS = TINY | {
     "precision": "fp32",
     "images": BUDGET,
-    "checkpoint_minutes": 0,  # after every step
-    "log_every": 1,
-    "sample_every": 5,
+    "log_every": 4,
+    "sample_every": 8,
     "samples": 2,
 }
+OFTEN = {"checkpoint_minutes": 0}  # after every step
 PATIENCE = 120  # seconds until something that has to happen has not
 ENVIRONMENT = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
 
@@ -109,6 +113,10 @@ class Training:
             assert time.monotonic() < deadline, f"it didn't happen: {self.out}\n{self.err}"
             time.sleep(0.002)
 
+    def until_halted(self):
+        """Wait until `halt_in_step` has its step."""
+        self.until(lambda: "halted\n" in self.err)
+
     def until_step(self, number):
         """Wait until it has made so many steps, all but what comes after the losses."""
         self.until(lambda: self.steps >= number)
@@ -149,6 +157,7 @@ def _train(folder, words, files, fault, environment):
     os.environ.update(ENVIRONMENT | environment)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started the tests may ignore them
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a kill would leave behind
     if fault:
         fault()
     _count_steps(files[2])
@@ -224,9 +233,15 @@ def full_disk(name, first, last=BUDGET):
     training.write_json = lambda path, value: limited(partial(write_json, path, value), path)
 
 
-def slow_steps(first, seconds):
-    """From a step on, each takes `seconds` more."""
-    at_each_step(lambda step: step >= first and time.sleep(seconds))
+def halt_in_step(number):
+    """A step that says so and then takes longer than anybody waits."""
+
+    def halt(step):
+        if step == number:
+            print("halted", file=sys.stderr, flush=True)
+            time.sleep(10 * PATIENCE)
+
+    at_each_step(halt)
 
 
 def stop_in_step(number):
@@ -244,6 +259,31 @@ def nan_in_step(number):
             yield player, {name: value * factor for name, value in terms.items()}
 
     cyclegan.Method.losses = broken
+
+
+def die_at_change(number):
+    """SIGKILL just before the run folder is changed for the so-manieth time; else it ends early."""
+    changes = itertools.count(1)
+
+    def watch(event, arguments):
+        writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        changed = writes or event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
+        if changed and str(arguments[0]).startswith("run") and next(changes) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    stop_in_step(1)
+
+
+def kid_without_locale():
+    """KID of mean colours, told to a terminal of LC_ALL=C."""
+
+    class Colours(torch.nn.Module):
+        def forward(self, images):
+            return images.mean(dim=(2, 3))
+
+    _features.EXTRACTORS["inception"] = (Colours, ())
+    sys.stdout.reconfigure(encoding="ascii", errors="surrogateescape")
 
 
 def broken_log(first):
@@ -271,21 +311,23 @@ def weights(run):
     return {path.name: load_file(path) for path in sorted(run.glob("*.safetensors"))}
 
 
-def assert_same(run, whole):
-    """The weights of two runs are equal bit for bit, and so are the names of their files."""
+def assert_same(run, whole, damaged=()):
+    """The weights of two runs are equal bit for bit, and nothing else is left in their folders.
+
+    Args:
+        run: what a fault happened to.
+        whole: what none happened to.
+        damaged: images of the checkpoints of `run` that have been set aside.
+    """
+    assert {path.name for path in run.iterdir()} == {path.name for path in whole.iterdir()}
+    aside = {path.name for path in (run / "checkpoints").iterdir() if not path.name.isdigit()}
+    assert aside == {f"damaged-{images:09}" for images in damaged}
     ours, theirs = weights(run), weights(whole)
     assert ours.keys() == theirs.keys()
     for name, values in theirs.items():
         assert ours[name].keys() == values.keys(), name
         different = [key for key in values if not torch.equal(ours[name][key], values[key])]
         assert not different, f"{run / name}: {different}"
-    assert names(run) == names(whole)
-
-
-def names(run):
-    """What lies in a run folder, but for what TensorBoard calls after the hour and the process."""
-    paths = {path.relative_to(run) for path in run.rglob("*")}
-    return {str(path) for path in paths if path.parts[0] != "tensorboard"}
 
 
 def partial_files(run):
