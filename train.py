@@ -143,10 +143,18 @@ def start(
     if not issubclass(module.Method, TrainedMethod):
         raise ConfigError(f"{train.method} has nothing to train; use it with translate")
     method_config = config.build(module.Config, method_options)
+
+    def build() -> TrainedMethod:
+        method = module.Method(method_config)
+        check_size(data, method)
+        method.fit(data.crop)
+        return method
+
+    outline = checkpoint.outline(build)  # before any memory is taken: a run may be somebody else's
+    if run:
+        checkpoint.check_run(outline, run)
     set_seed(train.seed)  # the same weights in every process
-    method = module.Method(method_config)
-    check_size(data, method)
-    method.fit(data.crop)
+    method = build()
     # Before anything is distributed: every process comes to the same answer, and a download may
     # take longer than processes wait for each other.
     method.ready()
@@ -221,11 +229,16 @@ def start(
     try:
         trainer.train()
     except RuntimeError as error:
-        if not (train.deterministic and "deterministic" in str(error)):
-            raise
-        raise TrainingError(
-            f"--deterministic can't be kept on {launch['device']}: {str(error).split(',')[0]}"
-        ) from error
+        if train.deterministic and "deterministic" in str(error):
+            reason = str(error).split(",")[0]
+            raise TrainingError(
+                f"--deterministic can't be kept on {launch['device']}: {reason}"
+            ) from error
+        if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
+            raise TrainingError(
+                f"another process has ended; go on with: --run_dir {run_folder} --resume auto"
+            ) from error
+        raise
     accelerator.end_training()
     if main:
         print(f"finished after {trainer.progress.images} images: weights in {run_folder}")

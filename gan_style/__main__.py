@@ -187,9 +187,13 @@ def _build(chosen: Chosen) -> Any:
     from gan_style import checkpoint
     from gan_style.method import TrainedMethod
 
+    run = Path(chosen.run)
+    if chosen.record:  # before any memory is taken: the options may be somebody else's
+        outline = checkpoint.outline(lambda: chosen.module.Method(chosen.config))
+        checkpoint.check_networks(outline, run, chosen.weights)
     built = chosen.module.Method(chosen.config)
     if chosen.record:
-        checkpoint.load_networks(built, Path(chosen.run), chosen.weights)
+        checkpoint.load_networks(built, run, chosen.weights)
     elif isinstance(built, TrainedMethod):
         _load_published(chosen.name, built)
     return built

@@ -98,9 +98,24 @@ def check_networks(method: TrainedMethod, run: Path, kind: Kind = "raw") -> None
         path = weights_file(run, name, kind)
         if not path.exists():
             raise CheckpointError(f"{path} isn't there: {MISSING[kind]}")
-        with _opened(path) as file:
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-        _check_fit(getattr(method, name).state_dict(), shapes, path)
+        _check_file(getattr(method, name), path)
+
+
+def check_run(method: TrainedMethod, run: Path) -> None:
+    """The same of every network of `method`, as far as the run has saved it.
+
+    Raises:
+        CheckpointError: a file isn't whole, or is of another network.
+    """
+    for name in (name for nets in method.players.values() for name in nets):
+        if (path := weights_file(run, name, "raw")).exists():
+            _check_file(getattr(method, name), path)
+
+
+def _check_file(net: nn.Module, path: Path) -> None:
+    with _opened(path) as file:
+        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    _check_fit(net.state_dict(), shapes, path)
 
 
 def load_networks(method: TrainedMethod, run: Path, kind: Kind = "raw") -> None:
@@ -178,7 +193,7 @@ def _check_fit(
 
 def checkpoints(run: Path) -> list[Path]:
     """The complete checkpoints of a run, oldest first."""
-    paths = (path for path in run.glob("checkpoints/*") if path.name.isdigit())
+    paths = (path for path in run.glob("checkpoints/*") if path.name.isdecimal())
     return sorted(paths, key=lambda path: int(path.name))
 
 
@@ -317,12 +332,14 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -
     """Take the state of every parameter back; rates and the like are the run's options.
 
     Raises:
-        ValueError: the state of a parameter has another shape.
+        ValueError: the state of a parameter has another shape; torch's fused steps would read and
+            write beyond it.
     """
     parameters = [each for group in optimizer.param_groups for each in group["params"]]
     for number, kept in state["state"].items():
         for name, value in kept.items():
-            if name != "step" and value.shape != parameters[number].shape:
+            shape = torch.Size() if name == "step" else parameters[number].shape
+            if value.shape != shape:
                 raise ValueError(f"its {name} of parameter {number} has another shape")
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state["state"], "param_groups": groups})

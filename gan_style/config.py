@@ -23,7 +23,6 @@ from gan_style.reading import read_text
 
 # What an option may ask for, beyond which it is a mistake, or somebody's who means harm.
 LONGEST = 16_384  # pixels, of a side
-MOST_PIXELS = LONGEST**2  # of a scaled image: 0.8 GB
 MOST_WORKERS = 256
 MOST_THREADS = 1024
 MOST_IMAGES = 4096  # together, or one after the other before weights move
@@ -70,11 +69,6 @@ class DataConfig:
         at_least(0, cache_gb=self.cache_gb)
         at_most(LONGEST, size=self.size, width=self.width, load_size=self.load_size)
         at_most(MOST_WORKERS, workers=self.workers)
-        if max(math.prod(self.scaled_to), self.scaled_width**2) > MOST_PIXELS:
-            raise ConfigError(
-                f"--size is {self.size}, --width {self.width} and --load_size {self.load_size}, so "
-                f"that images would be scaled to more than {MOST_PIXELS / 1e6:.0f} megapixels"
-            )
         # Of scale_width_and_crop it is the width; its height is never below the crop's.
         wide = self.preprocess == "scale_width_and_crop" and self.width is not None
         option, least = ("width", self.shape[1]) if wide else ("size", self.size)

@@ -129,7 +129,7 @@ def _show(bar: tqdm, step: Step) -> None:
 
 def _read(path: Path, made_of: str) -> dict[str, Any]:
     saved: dict[str, Any] = checkpoint.load_state(path)
-    if saved["made_of"] != made_of:
+    if not isinstance(saved, dict) or saved.get("made_of") != made_of:
         raise ConfigError(
             f"{path} is of other options or images: give the same again, or leave --resume out and "
             "remove it"

@@ -128,7 +128,7 @@ def write(run: Path, record: Mapping[str, Any]) -> None:
 
 def numbered(folder: Path) -> list[Path]:
     """The runs 0001, 0002, ... of a domain and method, oldest first."""
-    paths = (path for path in folder.glob("*") if path.name.isdigit() and path.is_dir())
+    paths = (path for path in folder.glob("*") if path.name.isdecimal() and path.is_dir())
     return sorted(paths, key=lambda path: int(path.name))
 
 
@@ -195,7 +195,8 @@ def find(run: str, folder: Path) -> Path:
     """The run to go on with: `run` where given, else the newest in `folder`."""
     if run:
         return Path(run)
-    existing = numbered(folder)
+    # One whose start was ended has no config.json yet, and nothing to go on with.
+    existing = [path for path in numbered(folder) if (path / "config.json").exists()]
     if not existing:
         raise CheckpointError(
             f"--resume auto: no run in {folder} yet; leave --resume out to start one"

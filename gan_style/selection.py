@@ -73,6 +73,11 @@ class Scores:
             {direction: Score(**each) for direction, each in state[name].items()}
             for name in ("last", "best")
         )
+        if not last.keys() == best.keys() == state["weights"].keys():
+            raise ValueError("its last and lowest KIDs aren't of the same directions")
+        for score in (*last.values(), *best.values()):
+            if not all(isinstance(value, int | float) for value in asdict(score).values()):
+                raise TypeError("a KID of it is no number")
         return cls(**{**state, "last": last, "best": best})
 
     def line(self) -> str:

@@ -644,7 +644,15 @@ class Trainer:
         return [f"{path.parent.name}/{path.name}" for path in files]
 
     def resume(self, folder: Path) -> None:
-        """Take everything back from a checkpoint."""
+        """Take everything back from a checkpoint; nothing is written before that is done.
+
+        Raises:
+            CheckpointError: it is broken, or of another training.
+        """
+        with checkpoint.fitting(folder):
+            self._resume(folder)
+
+    def _resume(self, folder: Path) -> None:
         accelerator = self.accelerator
         shared = checkpoint.load_state(folder / "state.safetensors")
         if shared["processes"] != accelerator.num_processes:
@@ -659,8 +667,16 @@ class Trainer:
                 f"the training images are no longer those of {folder} "
                 f"({len(shared['images'])} then, {len(self._fingerprint())} now): start a new run"
             )
+        like = self._shared_state()
+        parts = ["progress", "nets", "averages", *(["scaler"] if accelerator.scaler else [])]
+        for part in parts:
+            checkpoint.check_form(shared[part], like[part], part)
+        checkpoint.check_form(process["extra"], self._process_state()["extra"], "extra")
         self.progress = Progress(**shared["progress"])
         self.scores = Scores.from_state(shared["scores"])
+        for direction, weights in self.scores.weights.items():
+            wanted = self.net(self.method.directions[direction]).state_dict()
+            checkpoint.check_form(weights, wanted, f"best {direction}")
         if self.scorer and self.scores.images and self.scores.files != self.scorer.files:
             self.scores, self.scores_anew = Scores(), True
         for name in self.names:
@@ -668,7 +684,7 @@ class Trainer:
         for name, average in self.averages.items():
             average.load_state_dict(shared["averages"][name])
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(shared["optimizers"][name])
+            checkpoint.load_optimizer(optimizer, shared["optimizers"][name])
         if accelerator.scaler:
             accelerator.scaler.load_state_dict(shared["scaler"])
         device = accelerator.device

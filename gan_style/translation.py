@@ -203,7 +203,7 @@ def _pair(
 ) -> tuple[Path, tuple[StyleFile, ...]]:
     """The content and the style that a row of `pairs` names."""
     for folder, key in ((content, "content"), (style, "style")):
-        if not (folder / (row[key] or "")).is_file():
+        if not row[key] or not _exists(str(folder / row[key])):
             raise DataError(f"--pairs {pairs} names {row[key]!r}, which isn't in {folder}")
     path, blend = content / row["content"], styles.get(style / row["style"])
     if path not in contents or blend is None:  # no images, hidden, or behind ".."
@@ -304,8 +304,12 @@ def _earlier_times(out: Path) -> dict[str, tuple[Any, ...]] | None:
     path = out / "times.csv"
     if not path.exists():
         return None
-    with path.open(**CSV) as file:
-        return {row[0]: tuple(row[1:]) for row in list(csv.reader(file))[1:]}
+    try:
+        with path.open(**CSV) as file:
+            rows = [row for row in csv.reader(file) if len(row) == len(TIMES)]
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{path} can't be read: {error}; remove it") from error
+    return {row[0]: tuple(row[1:]) for row in rows[1:]}
 
 
 def _translate(

@@ -15,6 +15,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # train.py and data_tools lie beside the package
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a shell
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # The smallest CycleGAN that trains: 24 pixels are what a 70-pixel patch discriminator needs.
 TINY = {
     "size": 24,

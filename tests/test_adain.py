@@ -534,3 +534,8 @@ def test_the_mean_activation_of_the_published_encoder_is_about_1(museum):
     pictures = torch.cat([picture(path) for path in list_images(museum / "testA")[:8]])
     for layer, features in vgg(pictures).items():
         assert 0.7 < features.mean() < 1.3, layer
+
+
+def test_a_style_that_would_be_scaled_beyond_all_memory_is_refused():
+    with pytest.raises(DataError, match="30000x1 pixels would be scaled to 15360000x512"):
+        adain._scaled(torch.zeros(1, 3, 1, 30_000), 512, 8)

@@ -103,6 +103,12 @@ def test_a_run_that_ended_before_its_first_checkpoint_begins_again(train, toy, w
     assert same(weights("run"), weights(whole))
 
 
+def test_a_start_that_was_ended_early_hides_no_earlier_run(train, toy):
+    train(domain=toy, images=1)
+    Path("results/toy/cyclegan/0002").mkdir()
+    assert "going on after 1 images" in train(domain=toy, images=2, resume="auto")
+
+
 def test_what_an_ended_process_was_writing_is_removed(train, toy):
     train(domain=toy, images=1, run_dir="run")
     Path("run/checkpoints/.partial-000000002").mkdir()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_style import strips
-from gan_style.config import at_least
+from gan_style.config import LONGEST, at_least, at_most
 from gan_style.errors import ConfigError, DataError
 from gan_style.images import PIXELS
 from gan_style.losses import perceptual
@@ -71,6 +71,7 @@ class Config:
         """Refuse what no training can use, in the user's spelling."""
         for name in ("style_size", "content_weight", "style_weight"):
             at_least(0, **{name: getattr(self, name)})
+        at_most(LONGEST, style_size=self.style_size)
         if not 0 <= self.alpha <= 1:
             raise ConfigError(f"--alpha is {self.alpha}, but must be in [0, 1]")
         if not self.learning_rate > 0:
@@ -216,7 +217,7 @@ def _scaled(images: Tensor, shorter: int, smallest: int) -> Tensor:
         return images
     if size[0] * size[1] > PIXELS:
         raise DataError(
-            f"a style of {sides[1]}x{sides[0]} pixels would be scaled to {size[1]}x{size[0]}, which is "
-            f"more than {PIXELS} pixels: cut it, or give --style_size 0"
+            f"a style of {sides[1]}x{sides[0]} pixels would be scaled to {size[1]}x{size[0]}, over "
+            f"{PIXELS} pixels: cut it, or give --style_size 0"
         )
     return F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss as l1
 
 from gan_style import strips
-from gan_style.config import at_least
+from gan_style.config import at_least, at_most
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
 from gan_style.method import Batch, Direction, Paper, Styles, TrainedMethod
@@ -64,6 +64,7 @@ class Config:
             at_least(1, **{name: getattr(self, name)})
         for name in ("lambda_cycle", "lambda_identity", "pool_size", "init_std"):
             at_least(0, **{name: getattr(self, name)})
+        at_most(8, discriminator_layers=self.discriminator_layers)  # a patch of 2302 pixels
         if not self.learning_rate > 0:
             raise ConfigError(f"--learning_rate is {self.learning_rate}, but must be above 0")
         if not 0 <= self.beta1 < 1:

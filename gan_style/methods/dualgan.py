@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss as l1
 
 from gan_style import strips
-from gan_style.config import at_least
+from gan_style.config import MOST_IMAGES, at_least, at_most
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
 from gan_style.method import Batch, Direction, Paper, Styles, TrainedMethod
@@ -160,6 +160,8 @@ class Config:
             at_least(1, **{name: getattr(self, name)})
         for name in ("lambda_a", "lambda_b", "lambda_penalty", "unskipped"):
             at_least(0, **{name: getattr(self, name)})
+        for name in ("critic_steps", "generator_steps"):
+            at_most(MOST_IMAGES, **{name: getattr(self, name)})
         for name in ("learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"--{name} is {getattr(self, name)}, but must be above 0")

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gan_style.config import at_least
+from gan_style.config import at_least, at_most
 from gan_style.errors import ConfigError, TrainingError
 from gan_style.losses import perceptual
 from gan_style.losses.perceptual import ContentNorm, StyleLossName
@@ -143,6 +143,7 @@ class Config:
         at_least(1, iterations=self.iterations, history=self.history)
         names = ("content_weight", "style_weight", "tv_weight", "first_scale", "iterations_finer")
         at_least(0, **{name: getattr(self, name) for name in names})
+        at_most(16, style_scale=self.style_scale)
         for name in ("learning_rate", "learning_rate_decay", "style_scale"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"--{name} is {getattr(self, name)}, but must be above 0")

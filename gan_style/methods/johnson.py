@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_style import strips
-from gan_style.config import at_least
+from gan_style.config import LONGEST, at_least, at_most
 from gan_style.errors import ConfigError
 from gan_style.images import load_image, resize, to_array, to_tensor
 from gan_style.losses import perceptual
@@ -99,6 +99,7 @@ class Config:
         at_least(1, width_generator=self.width_generator)
         for name in ("style_size", "content_weight", "style_weight", "tv_weight"):
             at_least(0, **{name: getattr(self, name)})
+        at_most(LONGEST, style_size=self.style_size)
         if not self.learning_rate > 0:
             raise ConfigError(f"--learning_rate is {self.learning_rate}, but must be above 0")
 

@@ -43,5 +43,12 @@ class ImagePool(nn.Module):
         return {"images": list(self.images)}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take the images of a checkpoint back."""
-        self.images = list(state["images"])
+        """Take the images of a checkpoint back.
+
+        Raises:
+            ValueError: they are too many, or no images.
+        """
+        images = list(state["images"])
+        if len(images) > self.size or any(image.dim() != 3 for image in images):
+            raise ValueError(f"its pool isn't one of {self.size} images")
+        self.images = images

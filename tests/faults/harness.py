@@ -18,6 +18,7 @@ import time
 from errno import ENOSPC
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import accelerate  # noqa: F401  # here and below: what the server imports once for all
 import safetensors.torch
@@ -46,12 +47,10 @@ OFTEN = {"checkpoint_minutes": 0}  # after every step
 PATIENCE = 120  # seconds until something that has to happen has not
 ENVIRONMENT = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
 
-# The server imports by PYTHONPATH alone, and goes on without what it can't import.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
-)
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload([__name__])
+# The server imports from here alone, and goes on without what it can't import.
+PATHS = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
 
 
 def flags(**options):
@@ -78,7 +77,8 @@ class Training:
         self.process = SERVER.Process(
             target=_train, args=(folder, words, self.files, fault, environment or {})
         )
-        self.process.start()
+        with patch.dict(os.environ, PYTHONPATH=PATHS):
+            self.process.start()
 
     @property
     def steps(self):
@@ -262,7 +262,7 @@ def nan_in_step(number):
 
 
 def die_at_change(number):
-    """SIGKILL just before the run folder is changed for the so-manieth time; else it ends early."""
+    """SIGKILL just before the `number`th change of the run folder, or an end after one step."""
     changes = itertools.count(1)
 
     def watch(event, arguments):
