@@ -166,7 +166,8 @@ def start(
     # A run keeps what it began with; else what the launcher was told, unless that is its default.
     told = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if train.precision == "auto" and run:
-        train = replace(train, precision=runs.read(run)["launch"]["precision"])
+        kept = runs.read(run).get("launch", {}).get("precision", "auto")
+        train = replace(train, precision=config.convert("precision", kept, config.Wanted))
     if train.precision == "auto" and told in precision.DTYPES:
         train = replace(train, precision=told)  # type: ignore[arg-type]  # a name of a precision
     set_deterministic(train.deterministic)

@@ -41,11 +41,13 @@ from gan_style.images import (
     to_tensor,
 )
 from gan_style.method import Batch, Side
+from gan_style.reading import read_bytes
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import asks the network otherwise
 import albumentations as A
 
 SIDES: tuple[Side, ...] = get_args(Side)
+LISTED = 1_000_000_000  # bytes of a list of files: ten million paths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +107,9 @@ def domain_from_lists(name: str, folder: Path) -> Domain:
 def read_list(path: Path) -> tuple[Path, ...]:
     """The image files that a text file names, a path a line."""
     try:
-        lines = os.fsdecode(path.read_bytes()).split("\n")
-    except OSError as error:
-        raise DataError(f"{path} can't be read: {error.strerror}") from error
+        lines = os.fsdecode(read_bytes(path, LISTED)).split("\n")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} can't be read: {getattr(error, 'strerror', error)}") from error
     return tuple(Path(line) for line in lines if line)
 
 

@@ -61,8 +61,7 @@ def test_two_new_runs_that_start_together_are_told_apart(train, toy, refusal):
     assert not Path("run/config.json").exists()
 
 
-@pytest.mark.parametrize("position", [4, 60, 2000, -100], ids=str)
-@pytest.mark.parametrize("name", ["state", "process_0"])
+@pytest.mark.parametrize(("name", "position"), [("state", 2000), ("state", -100), ("process_0", 4)])
 def test_a_flipped_bit_is_noticed_and_the_checkpoint_before_taken(
     train, toy, whole, name, position
 ):

@@ -121,14 +121,6 @@ def cases(table):
     )
 
 
-def mostly_slow(changes, quick=5):
-    """Parameters, of which those after the first few are for the long run: each resumes a run."""
-    return [
-        pytest.param(change, id=change.__name__, marks=() if number < quick else pytest.mark.slow)
-        for number, change in enumerate(changes)
-    ]
-
-
 # --- Networks ---
 
 
@@ -511,7 +503,7 @@ NO_STATES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("change", mostly_slow(NO_STATES))
+@pytest.mark.parametrize("change", NO_STATES, ids=lambda change: change.__name__)
 def test_a_state_of_another_training_changes_nothing(refused, go_on, run, change):
     path = run / "checkpoints" / "000000001" / "state.safetensors"
     state = checkpoint.load_state(path)
@@ -535,7 +527,7 @@ NO_PROCESSES = [
 ]
 
 
-@pytest.mark.parametrize("change", mostly_slow(NO_PROCESSES, quick=3))
+@pytest.mark.parametrize("change", NO_PROCESSES, ids=lambda change: change.__name__)
 def test_a_state_of_another_process_changes_nothing(refused, go_on, run, change):
     path = run / "checkpoints" / "000000001" / "process_0.safetensors"
     state = checkpoint.load_state(path)
