@@ -57,6 +57,9 @@ def make(options, pair, domain):
     return method, pair(domain_from_folder(Path(domain)), data_config, seed=0)
 
 
+RECORD = {"data": {}, "train": {}, "method": {}, "launch": {}}  # of runs without options
+
+
 def descend(name, domain, out, accelerator):
     options = CASES[name] | OWN[CASES[name].get("method", "cyclegan")]
     processes, rank = accelerator.num_processes, accelerator.process_index
@@ -73,7 +76,7 @@ def descend(name, domain, out, accelerator):
             gradient_accumulation_steps=1 if alone else together // processes,
             sample_every=0,
         )
-        trainer = Trainer(method, data, train, out / f"{name}_{together}", {}, accelerator)
+        trainer = Trainer(method, data, train, out / f"{name}_{together}", RECORD, accelerator)
         tensors = {f"before.{key}": value for key, value in weights(trainer).items()}
         moved, exchanged = follow(trainer)
         trainer.train()
@@ -111,7 +114,7 @@ def train(name, domain, out, accelerator):
     images = 4 * method.batches_a_step * accelerator.num_processes
     scorer = Scorer(method, data, 4, Colours()) if accelerator.is_main_process else None
     config = TrainConfig(images=images, sample_every=4, kid_every=1)
-    trainer = Trainer(method, data, config, out / name, {}, accelerator, scorer)
+    trainer = Trainer(method, data, config, out / name, RECORD, accelerator, scorer)
     trainer.train()
     tensors = weights(trainer) | {"random": torch.get_rng_state()}
     save_file(tensors, out / f"{name}_{accelerator.process_index}.safetensors")
