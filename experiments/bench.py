@@ -6,7 +6,7 @@ python experiments/bench.py --quick --only cyclegan,loader
 Writes bench.json with every single time, table.md and, of CycleGAN's training, cyclegan.png.
 Plain is experiments/plain.py: each network by itself, float32, torch's settings as they come. Each
 variant has a process of its own, for its peak memory; they take turns, plain, ours, plain, ours, so
-that what else the machine does meets all of them, and seconds are medians after a warm-up.
+that what else the machine does meets all of them, and seconds are medians after warm-ups.
 
 --out      folder to write to; results/bench when not given
 --only     some of: cyclegan (training steps of the reference's recipe), dualgan (training steps of
@@ -243,7 +243,7 @@ def measure(
 
     `times` has every single run of every round, `seconds` the median of each round.
     """
-    warm_up = 3 if device.startswith("cuda") else 1
+    warm_up = 3  # on CPUs too: memory is handed out page by page until it has been used
     row: dict[str, Any] = {**asdict(case), "operations": 0.0, "variants": {}}
     processes: dict[str, Process] = {}
     try:
