@@ -25,7 +25,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            partial.touch()
+            mode = partial.stat().st_mode  # by the umask; safetensors would give 600
             yield partial
+            partial.chmod(mode)
             sync(partial)
             partial.replace(path)
             sync(path.parent)

@@ -276,3 +276,12 @@ def test_deterministic_runs_are_equal_bit_for_bit(train, toy, monkeypatch, preci
     assert same(weights("one"), weights("other"))
     train(domain=toy, images=1)
     assert not seen[-1]
+
+
+def test_weights_may_be_read_by_whom_the_umask_lets(train, toy):
+    before = os.umask(0o027)
+    try:
+        train(domain=toy, images=1, run_dir="run")
+    finally:
+        os.umask(before)
+    assert Path("run/gen_ab.safetensors").stat().st_mode & 0o777 == 0o640
