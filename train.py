@@ -17,7 +17,7 @@ from gan_style.errors import (
     TrainingError,
     UserError,
     WriteError,
-)  # fmt: skip
+)
 
 HELP = """Train a method on unpaired collections of images.
 
@@ -221,12 +221,12 @@ def start(
     trainer = Trainer(method, pair, train, run_folder, record, accelerator, scorer)
     if last:
         trainer.resume(last)
-    pictures = in_main(accelerator, lambda: check_room(trainer))
+    room = in_main(accelerator, lambda: check_room(trainer))
     if main:
         if domain.split and not run:
             domain.write(run_folder)
         runs.write(run_folder, record)  # last: with it there is a run to go on with
-        announce(trainer, launch, torch.get_num_threads(), no_kid, damaged, pictures)
+        announce(trainer, launch, torch.get_num_threads(), no_kid, damaged, room)
     try:
         trainer.train()
     except RuntimeError as error:
@@ -235,7 +235,9 @@ def start(
             raise TrainingError(
                 f"--deterministic can't be kept on {launch['device']}: {reason}"
             ) from error
-        if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
+        if accelerator.num_processes > 1 and (  # else torch may have been built without DistError
+            isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+        ):
             raise TrainingError(
                 f"another process has ended; go on with: --run_dir {run_folder} --resume auto"
             ) from error

@@ -505,13 +505,7 @@ NO_STATES = [
 
 @pytest.mark.parametrize("change", NO_STATES, ids=lambda change: change.__name__)
 def test_a_state_of_another_training_changes_nothing(refused, go_on, run, change):
-    path = run / "checkpoints" / "000000001" / "state.safetensors"
-    state = checkpoint.load_state(path)
-    change(state)
-    checkpoint.save_state(state, path)
-    before = everything_below(run)
-    refused("resume state that doesn't fit its training", go_on)
-    assert without_lock(everything_below(run)) == without_lock(before)
+    refuses_a_changed_state("state", refused, go_on, run, change)
 
 
 NO_PROCESSES = [
@@ -529,7 +523,11 @@ NO_PROCESSES = [
 
 @pytest.mark.parametrize("change", NO_PROCESSES, ids=lambda change: change.__name__)
 def test_a_state_of_another_process_changes_nothing(refused, go_on, run, change):
-    path = run / "checkpoints" / "000000001" / "process_0.safetensors"
+    refuses_a_changed_state("process_0", refused, go_on, run, change)
+
+
+def refuses_a_changed_state(name, refused, go_on, run, change):
+    path = run / "checkpoints" / "000000001" / f"{name}.safetensors"
     state = checkpoint.load_state(path)
     change(state)
     checkpoint.save_state(state, path)
