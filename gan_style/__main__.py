@@ -389,19 +389,22 @@ def evaluate(
         batch_size=batch_size or (1 if place.type == "cpu" else 16),
         workers=workers,
     )
-    real = list_images(target) if target else []
+    real, contents = list_images(target) if target else [], list_images(Path(content))
     if target and not real:
         raise DataError(f"--collection {target}: no images in this folder")
     values = evaluation.evaluate(samples, real, columns, how, _path(features))
+    protocol = evaluation.protocol(how, samples, real, contents)
     record = {
         "made_by": evaluation.made_by(place),
-        "protocol": evaluation.protocol(how, samples, real),
+        "protocol": protocol,
         "metrics": {key: evaluation.describe(column) for key, column in columns.items()},
         "names": [sample.name for sample in samples],
         "values": values,
     }
     write_json(path, record)
     print("\n".join(evaluation.lines(columns, values)))
+    if left := 0 if pairs else protocol["untranslated"]:
+        print(f"{left} of {len(contents)} contents have no translation")
     print(f"{len(samples)} images, numbers in {path}")
 
 
@@ -437,7 +440,7 @@ def cost(
         run: run folder.
         method: instead of a run.
         weights: raw as trained; ema, their running average; or best, raw when KID was lowest.
-        sizes: sides of square images in pixels, joined by commas.
+        sizes: sides of square images in pixels, joined by commas; "" times nothing.
         limit: seconds a size, after which no run is begun.
         runs: that count, after some that don't; 10 on a CPU and 50 on a GPU when not given.
         precision: fp32, bf16, fp16; auto is what translate takes.
@@ -448,7 +451,7 @@ def cost(
     """
     at_least(1, runs=runs)
     at_least(0, limit=limit)
-    sides = [text.strip() for text in sizes.split(",")]
+    sides = [text.strip() for text in sizes.split(",") if text.strip()]
     if not all(side.isdecimal() and int(side) for side in sides):
         raise ConfigError(f"--sizes is {sizes!r}, but must be pixels joined by commas")
     if out and Path(out).exists() and not overwrite:
@@ -470,6 +473,7 @@ def cost(
         limit=limit,
         runs=runs,
     )
+    measured["weights"] = sorted(used())
     measured["licences"] = sorted({known()[name].licence for name in used()})
     if out:
         write_json(Path(out), measured)

@@ -3,10 +3,10 @@
 Every stage is a command of a process of its own, or a function here; it reads and writes files and
 is done again only when what it reads has changed. A method that fails is a row with its reason.
 
-    results/<name>/compare/pairs.csv, content/, style/   what all methods get, as PNGs
-    results/<name>/compare/<label>/run/                  what was trained for the comparison
+    results/<name>/compare/pairs/                        what all methods get, as PNGs
+    results/<name>/compare/<label>/run-<options>/        what was trained for the comparison
     results/<name>/compare/<label>/translated/ ...       what the stages of a method made
-    results/<name>/compare/<label>/stages.json           by which inputs each of them was made
+    results/<name>/compare/<label>/stages.json           by which inputs, and which commit of us
     results/<name>/report/metrics.json                   all of it, for the report
 """
 
@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from reprlib import repr as briefly  # of tables in each other, only the outermost
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -35,9 +35,18 @@ from gan_style.config import LONGEST, at_least, at_most, did_you_mean
 from gan_style.downloads import sha256_of
 from gan_style.errors import ConfigError, DataError, Interrupted, UserError
 from gan_style.files import atomic_folder, write_json
-from gan_style.images import list_images, load_image, resize, save_png, scaled_size, to_array
+from gan_style.images import (
+    image_size,
+    list_images,
+    load_image,
+    resize,
+    save_png,
+    scaled_size,
+    to_array,
+)
 from gan_style.method import Paper
 from gan_style.pairs import draw_pairs, output_names, read_pairs, write_pairs
+from gan_style.precision import Precision, choose
 from gan_style.reading import read_json
 from gan_style.signals import postponed
 
@@ -47,6 +56,8 @@ POINTLESS = "not computed (of these images it says nothing)"
 TAIL = 4000  # characters of a failed command's output that its reason is looked for in
 UNCHANGED, STYLES = "unchanged", "style images"  # labels of the reference rows
 LABEL = re.compile(r"\w[\w .+()-]{0,63}")  # also a folder's name
+# Stages of a method's row, as a reader knows them.
+DONE = {"translate": "translated", "cost": "timed", "evaluate": "measured"}
 TAKEN = (UNCHANGED, STYLES, "pairs", "features")
 # What a comparison says itself, the same for every method.
 OURS = (
@@ -412,6 +423,10 @@ class Bench:
             samples = self._outside(entry, row) if entry.translated else self._ours(entry, row)
             row["values"] = self._evaluate(entry.label, samples, self.columns, row)
             row["images"] = [_relative(each.translated, self._report) for each in samples]
+            row["notes"] += [
+                *_enlarged(samples),
+                *Stages(self.work / entry.label, self.say).made_earlier(),
+            ]
         except Interrupted:
             raise
         except Exception as error:  # whatever it is, the other methods go on
@@ -435,6 +450,7 @@ class Bench:
         }
         row = _empty_row() | {"reference": True, "notes": [note]}
         found = self._evaluate(label, samples, columns, row)
+        row["notes"] += Stages(self.work / label, self.say).made_earlier()
         row["values"] = {key: found.get(key, {"missing": POINTLESS}) for key in self.columns}
         row["images"] = [_relative(path, self._report) for path in images]
         return row
@@ -463,6 +479,9 @@ class Bench:
         row["paper"] = asdict(paper)
         own = record["method"].get("style") if record and paper.style == "fixed" else None
         row["notes"] += _notes(paper, own)
+        crop = record["data"].get("size") if record else None
+        if isinstance(crop, int) and crop < self.comparison.side:
+            row["notes"].append(f"learned from images of {crop} pixels, smaller than these")
         known = [each.name for each in config.describe(methods.source(name))]
         both_ways = "direction" in known
         options = {"direction": self.comparison.direction} if both_ways else {}
@@ -474,22 +493,28 @@ class Bench:
 
         files = sorted(run.glob("*.safetensors")) if run else []
         made = folder / "translated"
-        typed = [*source, *_flags(options)]
-        styled = [f"--style={self.pairs.style}", f"--pairs={self.pairs.file}"]
+        # What auto comes to: another machine's images and seconds aren't those of this one.
+        wanted = cast("config.Wanted", options.get("precision", "auto"))
+        precision = choose(wanted, self.how.device)
         self._translate(
-            stages, "translate", made, self.pairs.content,
-            [*typed, *(styled if paper.style == "image" else [])], files, row,
+            stages, "translate", made, self.pairs.content, [*source, *_flags(options)], precision,
+            files, row, styles=paper.style == "image",
         )  # fmt: skip
         back = None
         if both_ways:
             back = folder / "reconstructed"
             way = {"a2b": "b2a", "b2a": "a2b"}[str(options["direction"])]
             again = [*source, *_flags(options | {"direction": way})]
-            self._translate(stages, "translate back", back, made, again, files, row)
+            self._translate(stages, "translate back", back, made, again, precision, files, row)
         shared = ("preset", "weights", "precision")
         its = {key: options[key] for key in options if key in (*known, *shared)}
-        row["cost"] = self._cost(stages, folder, [*source, *_flags(its)], files, run, row)
+        row["cost"] = self._cost(
+            stages, folder, [*source, *_flags(its)], precision, files, run, row
+        )
         row["licences"] = row["cost"].pop("licences", [])
+        published = row["cost"].pop("weights", [])
+        if not run and published:
+            row["weights"] = f"published ones: {', '.join(published)}"
         style = Path(own) if own and Path(own).is_file() else self.pairs.style
         return evaluation.match(
             made, self.pairs.content, style, self.pairs.file, reconstructed=back
@@ -526,10 +551,14 @@ class Bench:
         out: Path,
         content: Path,
         options: Sequence[str],
+        precision: Precision,
         weights_files: Sequence[Path],
         row: Row,
+        styles: bool = False,
     ) -> None:
         typed = [*GAN_STYLE, "translate", *options, f"--content={content}", f"--out={out}"]
+        if styles:
+            typed += [f"--style={self.pairs.style}", f"--pairs={self.pairs.file}"]
         typed += ["--side=0", f"--seed={self.comparison.seed}", *self._device]
         row["commands"].append(_shown([*typed, "--overwrite"]))
 
@@ -538,8 +567,10 @@ class Bench:
                 shutil.rmtree(out, ignore_errors=True)
             call([*typed, *(["--resume"] if resume and out.exists() else [])])
 
-        images = [*list_images(content), *(self.pairs.styles if "--pairs" in str(typed) else [])]
-        key = fingerprint([typed[len(GAN_STYLE) :]], [*weights_files, *images])
+        images = [*list_images(content), *(self.pairs.styles if styles else [])]
+        key = fingerprint(
+            [typed[len(GAN_STYLE) :], self.how.device.type, precision], [*weights_files, *images]
+        )
         stages.do(stage, key, translate, out)
 
     @property
@@ -551,6 +582,7 @@ class Bench:
         stages: "Stages",
         folder: Path,
         options: Sequence[str],
+        precision: Precision,
         weights_files: Sequence[Path],
         run: Path | None,
         row: Row,
@@ -558,17 +590,16 @@ class Bench:
         """Seconds and memory of a method, as far as it can be timed, and what training took."""
         out = folder / "cost.json"
         cost: dict[str, Any] = {}
-        if self.comparison.sides:
-            typed = [*GAN_STYLE, "cost", *options, f"--sizes={','.join(self.comparison.sides)}"]
-            typed += [f"--limit={self.comparison.cost_limit}", f"--out={out}", *self._device]
-            machine = evaluation.machine(self.how.device)
-            key = fingerprint([typed[len(GAN_STYLE) :], machine], weights_files)
-            try:
-                stages.do("cost", key, lambda _: call([*typed, "--overwrite"]), out)
-                cost = read_json(out)
-            except Failed as error:
-                row["notes"].append(f"couldn't be timed: {error}")
-                self.say(f"  not timed: {error}")
+        typed = [*GAN_STYLE, "cost", *options, f"--sizes={','.join(self.comparison.sides)}"]
+        typed += [f"--limit={self.comparison.cost_limit}", f"--out={out}", *self._device]
+        machine = evaluation.machine(self.how.device)
+        key = fingerprint([typed[len(GAN_STYLE) :], machine, precision], weights_files)
+        try:
+            stages.do("cost", key, lambda _: call([*typed, "--overwrite"]), out)
+            cost = read_json(out)
+        except Failed as error:
+            row["notes"].append(f"couldn't be timed: {error}")
+            self.say(f"  not timed: {error}")
         if run:
             made = _progress(run)
             cost["training"] = {name: made.get(name) for name in ("seconds", "images", "device")}
@@ -601,10 +632,10 @@ class Bench:
             return not any(evaluation.WITHOUT in each.get("missing", "") for each in found.values())
 
         Stages(folder, self.say).do("evaluate", key, evaluate, out)
-        now = _versions(evaluation.made_by(self.how.device))
+        now = _libraries(evaluation.made_by(self.how.device))
         try:
             record = read_json(out)
-            then, found = _versions(record["made_by"]), dict(record["values"])
+            then, found = _libraries(record["made_by"]), dict(record["values"])
         except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise DataError(f"{out} is no evaluation: remove it ({error!r})") from error
         if different := [f"{name} {then[name]}" for name in then if then[name] != now.get(name)]:
@@ -629,14 +660,27 @@ class Stages:
         """
         path = self.folder / "stages.json"
         known = self._known()
-        before = known.get(stage)
-        if before == {"inputs": inputs, "done": True} and output.exists():
+        before = known.get(stage, {})
+        same = before.get("inputs") == inputs
+        if same and before.get("done") and output.exists():
             self.say(f"  {stage}: as before")
             return
         self.say(f"  {stage}")
-        write_json(path, {**known, stage: {"inputs": inputs, "done": False}})
-        done = make(before == {"inputs": inputs, "done": False}) is not False
-        write_json(path, {**known, stage: {"inputs": inputs, "done": done}})
+        now = {"inputs": inputs, "done": False, "commit": runs.commit()}
+        write_json(path, {**known, stage: now})
+        now["done"] = make(same and not before.get("done")) is not False
+        write_json(path, {**known, stage: now})
+
+    def made_earlier(self) -> list[str]:
+        """A note of the stages that another commit of this package made, if there are any."""
+        commits: dict[str, list[str]] = {}
+        for stage, made in self._known().items():
+            if stage in DONE and made.get("commit", "") != runs.commit():
+                commits.setdefault(made.get("commit", ""), []).append(DONE[stage])
+        return [
+            f"{', '.join(done)} earlier, by commit {commit or 'unknown'}"
+            for commit, done in commits.items()
+        ]
 
     def forget(self) -> None:
         """Have everything done anew but the training."""
@@ -649,7 +693,8 @@ class Stages:
             known = read_json(self.folder / "stages.json")
         except (OSError, ValueError):
             return {}
-        return known if isinstance(known, dict) else {}
+        known = known if isinstance(known, dict) else {}
+        return {stage: made for stage, made in known.items() if isinstance(made, dict)}
 
 
 def call(typed: Sequence[str]) -> None:
@@ -779,9 +824,16 @@ def _which(run: Path | None, kind: str, direction: str) -> str:
     return {"raw": "as trained", "ema": "running average"}.get(kind, kind) + after
 
 
-def _versions(made_by: Mapping[str, Any]) -> dict[str, str]:
-    """All of it by name, flat."""
-    return {**{k: v for k, v in made_by.items() if k != "libraries"}, **made_by["libraries"]}
+def _libraries(made_by: Mapping[str, Any]) -> dict[str, str]:
+    """Whatever else than this package computed numbers, by its name."""
+    others = {key: made_by[key] for key in ("python", "machine") if key in made_by}
+    return {**others, **made_by["libraries"]}
+
+
+def _enlarged(samples: Sequence[evaluation.Sample]) -> list[str]:
+    """A note of translations that are smaller than what they were made from."""
+    few = sum(min(image_size(s.translated)) < min(image_size(s.content)) for s in samples)
+    return [f"{few} of its {len(samples)} images are smaller than their contents"] if few else []
 
 
 def _progress(run: Path) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def measure(
     usual_runs, usual_warm_up = GPU_RUNS if device.type == "cuda" else CPU_RUNS
     runs = usual_runs if runs is None else runs
     warm_up = usual_warm_up if warm_up is None else warm_up
-    at_least(1, sizes=min(sizes), runs=runs)
+    at_least(1, sizes=min(sizes, default=1), runs=runs)
     at_least(0, warm_up=warm_up, limit=limit)
     rows: dict[str, dict[str, Any]] = {}
     # Not inference_mode: methods that optimise pixels need autograd inside.
@@ -93,7 +93,7 @@ def measure(
         tensors = _weights(method, *smallest)  # and what is fetched at first use, is
         seconds: dict[int, float] = {}  # pixels -> a run of a method that can't be stopped
         stoppable = isinstance(method, OptimisedMethod)
-        if not stoppable:
+        if sizes and not stoppable:
             row = _translated(method, *smallest, limit, 1, 0)
             seconds[_pixels(smallest[0])] = row["median"]
         for size in sorted(set(sizes)):

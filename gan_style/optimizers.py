@@ -1,10 +1,12 @@
 """Optimizers that torch hasn't got."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+BLOCK = 2**18  # numbers; four times 1 MB at once
 
 
 class TensorFlowRMSprop(torch.optim.Optimizer):
@@ -37,16 +39,26 @@ class TensorFlowRMSprop(torch.optim.Optimizer):
         """One step on the gradients that are there; `closure` is none of ours."""
         assert closure is None
         for group in self.param_groups:
-            moved = [each for each in group["params"] if each.grad is not None]
-            if not moved:
-                continue
-            for each in moved:
+            for each in group["params"]:
+                if each.grad is None:
+                    continue
                 if not self.state[each]:
                     self.state[each]["square"] = torch.ones_like(each)
-            gradients = [each.grad for each in moved]
-            squares = [self.state[each]["square"] for each in moved]
-            torch._foreach_mul_(squares, group["decay"])
-            torch._foreach_addcmul_(squares, gradients, gradients, 1 - group["decay"])
-            # One by one: the roots of all at once are as much memory again as the weights.
-            for each, gradient, square in zip(moved, gradients, squares, strict=True):
-                each.addcdiv_(gradient, (square + group["eps"]).sqrt_(), value=-group["lr"])
+                for parts in _in_parts(each, each.grad, self.state[each]["square"]):
+                    weight, gradient, square = parts
+                    square.mul_(group["decay"])
+                    square.addcmul_(gradient, gradient, value=1 - group["decay"])
+                    weight.addcdiv_(gradient, (square + group["eps"]).sqrt_(), value=-group["lr"])
+
+
+def _in_parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Rows of tensors of one shape, on a CPU so few that they stay in its cache.
+
+    Two generators of 2020 move in 76 ms on two cores, in 107 ms where each operation is done for
+    all weights before the next one.
+    """
+    whole = torch.atleast_1d(*tensors)
+    rows, count = len(whole[0]), whole[0].numel()
+    if whole[0].device.type == "cpu":
+        rows = max(1, BLOCK * rows // max(count, 1))
+    yield from zip(*(each.split(rows) for each in whole), strict=True)

@@ -55,7 +55,6 @@ PROTOCOL: Mapping[str, str] = {
     "size": "Measured at, in pixels",
     "resize": "Resized to",
     "seed": "Seed",
-    "enlarged": "Translations that had to be enlarged",
 }
 
 
@@ -104,9 +103,7 @@ def _plots(comparison: Comparison) -> Drawn:
     return {
         "tradeoff.png": (
             trade_off,
-            f"Style against content, down and left is better. {_legend(trade_off)} The dashed "
-            "line joins the Pareto front: whatever is better than one of these in one number is "
-            "worse in the other.",
+            f"Style against content, down and left is better. {_legend(trade_off)}",
         ),
         "speed.png": (
             speed,
@@ -119,7 +116,11 @@ def _plots(comparison: Comparison) -> Drawn:
 def _legend(plot: Plot | None) -> str:
     points = plot.points if plot else ()
     star = ", the star is a reference" if any(point.index is None for point in points) else ""
-    return f"Bars are 95 % intervals{star}."
+    line = (
+        " The dashed line joins the Pareto front: whatever is better than one of these in one "
+        "number is worse in the other."
+    )
+    return f"Bars are 95 % intervals{star}.{line if plot and len(plot.front) > 1 else ''}"
 
 
 def _page(
@@ -162,7 +163,7 @@ def _page(
                 "notes": _left_out(comparison),
             },
             "viewer": _viewer(comparison, methods, columns, shown, grid_rows),
-            "vote_command": "python -m gan_style vote --report <this folder>",
+            "vote_command": "python -m gan_style vote --report .",
             "protocol": _protocol(comparison),
             "measured": [_measured(comparison, metric) for metric in comparison.shown()],
             "made_by": _made_by(comparison),
@@ -194,7 +195,9 @@ def _markdown(
                 for name, (plot, caption) in drawn.items()
                 if plot
             ],
-            "known": _known(comparison),
+            "measured": [
+                _measured(comparison, metric) for metric in comparison.shown() if metric.key in MAIN
+            ],
             "spent": _spent,
         },
     )
@@ -233,11 +236,24 @@ def _common(comparison: Comparison, votes: vote.Tally | None) -> dict[str, Any]:
         "answers": found,
         "rules": {rule: number for number, rule in enumerate(rules, start=1)},
         "RULES": answers.RULES,
+        "known": list(_known(comparison)),
         "costs": tables.costs(comparison),
-        "devices": list(dict.fromkeys(m.cost.device for m in comparison.working if m.cost.device)),
+        "devices": _devices(comparison),
         "votes": votes,
         "shares": sorted(shares, key=lambda each: -each[1].share),
     }
+
+
+def _devices(comparison: Comparison) -> list[str]:
+    """Where methods were timed, and in what precision; each once, with whom where they differ."""
+    found: dict[str, list[str]] = {}
+    for method in comparison.working:
+        if method.cost.device:
+            place = ", ".join(filter(None, (method.cost.device, method.cost.precision)))
+            found.setdefault(place, []).append(method.label)
+    if len(found) == 1:
+        return list(found)
+    return [f"{place} ({words.joined(labels)})" for place, labels in found.items()]
 
 
 def _facts(comparison: Comparison) -> list[str]:
@@ -345,7 +361,7 @@ def _firsts(table: tables.Table) -> set[int]:
 
 def _protocol(comparison: Comparison) -> list[tuple[str, str]]:
     facts = [("Pairs", words.count(len(comparison.pairs)))]
-    further = (key for key in comparison.protocol if key not in (*PROTOCOL, "images"))  # = pairs
+    further = (key for key in comparison.protocol if key not in PROTOCOL)
     names = [*PROTOCOL, *further]
     facts += [
         (PROTOCOL.get(key, record.line(key)), record.line(comparison.protocol[key]))
@@ -374,7 +390,7 @@ def _measured(comparison: Comparison, metric: Metric) -> dict[str, Any]:
     if any(value.each for value in values):
         uncertainty = "mean over the pairs, and its 95 % bootstrap interval"
     elif any(value.interval for value in values):
-        uncertainty = "95 % interval, from its spread over random parts of the images"
+        uncertainty = "95 % interval, of its spread over random halves of the images"
     else:
         uncertainty = "none known" if values else ""
     ends = [words.count(count) for count in (counts[:1] + counts[1:][-1:])]
@@ -410,6 +426,13 @@ def _known(comparison: Comparison) -> Iterator[str]:
     resize = comparison.protocol.get("resize")
     scaled = f"; measured at {record.line(resize)}" if resize else ""
     yield f"{words.plural(len(comparison.pairs), 'pair')}{against}{scaled}."
+    if any(method.cost.training for method in comparison.working):
+        yield "Intervals are over images: another training, of another seed, may differ by more."
+    if biased := [metric.short for metric in comparison.shown() if "VGG" in metric.title]:
+        yield (
+            f"{words.joined(list(dict.fromkeys(biased)))} on VGG favour methods that work with "
+            "VGG's features, as Gatys, Johnson and AdaIN do."
+        )
 
 
 def _spent(method: Method) -> str:
@@ -453,6 +476,7 @@ def _csv_row(comparison: Comparison, method: Method, sides: Sequence[int]) -> di
         "parameters": cost.parameters,
         "bytes": cost.bytes,
         "device": cost.device,
+        "precision": cost.precision,
     }
     for side in sides:
         timing = cost.sizes.get(side)

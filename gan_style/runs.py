@@ -5,6 +5,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,14 @@ def made_by(libraries: Sequence[str]) -> dict[str, Any]:
     """Versions: of the package, its commit, Python and `libraries`."""
     return {
         "gan_style": gan_style.__version__,
-        "commit": _commit(),
+        "commit": commit(),
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in libraries},
     }
 
 
-def _commit() -> str:
+@cache
+def commit() -> str:
     """The git commit of the package's source, with + when it was changed; empty outside of git."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
     try:

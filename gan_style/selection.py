@@ -3,7 +3,8 @@
 For each direction between two collections it is the KID, by Inception's features (metrics/kid.py):
 translations of test images of one side against test images of the other. These are the same images
 every time, spread over their folder, scaled as for training and cropped in the middle. They are
-translated as `translate` does it: in fp32, rounded to 8 bits, by the weights as trained.
+translated in fp32, whatever the precision of the training, rounded to 8 bits as in a PNG, by the
+weights as trained.
 
 The lowest of many such numbers is lower than its weights deserve, because they were chosen by these
 very images: what they are worth, other images tell.

@@ -117,8 +117,29 @@ def gram(features: Tensor, norm: GramNorm, weights: Tensor | None = None) -> Ten
         "chw": channels * positions,
         "none": 1,
     }[norm]
-    weighted = flat if weights is None else flat * (weights.flatten(2) * positions)
-    return weighted @ flat.mT / divisor
+    if weights is None:
+        products: Tensor = _Products.apply(flat)
+        return products / divisor
+    return flat * (weights.flatten(2) * positions) @ flat.mT / divisor
+
+
+class _Products(torch.autograd.Function):
+    """X X^T (N, C, C) of X (N, C, M), with one product backward where autograd takes two.
+
+    The gradient comes in X's order in memory. Of autograd's two summands one always comes in the
+    other, and adding that to the gradients of a VGG takes as long as a convolution.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x @ x.mT
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        both = gradient + gradient.mT
+        return both @ x if x.is_contiguous() else (x.mT @ both).mT
 
 
 @in_full_precision

@@ -14,7 +14,7 @@ import torch
 from conftest import TINY
 from PIL import Image
 
-from gan_style import comparison, evaluation
+from gan_style import comparison, evaluation, runs
 from gan_style.errors import ConfigError, DataError, Interrupted
 
 CHEAP = "ssim,psnr,colour_histogram,sliced_wasserstein,cycle_l1"  # need no weights
@@ -38,7 +38,8 @@ def calls(monkeypatch):
     def call(typed):
         words = [word for word in typed if word != sys.executable]
         options = dict(word[2:].split("=", 1) for word in words if "=" in word)
-        seen.append(words)
+        if "--sizes=" not in words:  # which asks for licences and counts, and times nothing
+            seen.append(words)
         if "broken" in options.get("out", ""):
             raise comparison.Failed("it is broken")
         if "translate" in words:
@@ -50,15 +51,17 @@ def calls(monkeypatch):
             Path(options["run_dir"]).mkdir(parents=True, exist_ok=True)
             Path(options["run_dir"], "config.json").write_text("{}")
         if "cost" in words:
-            Path(options["out"]).write_text('{"parameters": 7, "licences": ["CC0"]}')
+            found = {"parameters": 7, "licences": ["CC0"], "weights": ["adain"]}
+            Path(options["out"]).write_text(json.dumps(found))
 
     monkeypatch.setattr(comparison, "call", call)
     return seen
 
 
 @pytest.fixture
-def compare(toy, tmp_path):
+def compare(toy, tmp_path, monkeypatch):
     """Compare by a TOML text; what it says goes to the list."""
+    monkeypatch.setattr(evaluation, "HALVES", 2)  # quicker
 
     def run(text, head=HEAD, redo=(), **typed):
         (tmp_path / "compare.toml").write_text(head + text)
@@ -137,7 +140,7 @@ def test_adding_a_method_does_only_that_method(calls, compare):
     assert list(record["methods"])[2:] == ["adain", "gatys"]
 
 
-@pytest.mark.parametrize("change", ["option", "image", "seed", "redo", "version"])
+@pytest.mark.parametrize("change", ["option", "image", "seed", "redo", "precision", "version"])
 def test_what_a_stage_reads_makes_it_be_done_again(calls, compare, toy, change, monkeypatch):
     compare(GATYS)
     calls.clear()
@@ -151,6 +154,9 @@ def test_what_a_stage_reads_makes_it_be_done_again(calls, compare, toy, change, 
         compare(GATYS, seed="1")
     elif change == "redo":
         compare(GATYS, redo=["gatys"])
+    elif change == "precision":  # auto comes to something else
+        monkeypatch.setattr(comparison, "choose", lambda *_: "fp16")
+        compare(GATYS)
     else:
         monkeypatch.setattr("gan_style.__version__", "99")
         compare(GATYS)
@@ -422,6 +428,66 @@ def test_numbers_of_other_versions_say_so(calls, compare, monkeypatch):
     record, _ = compare(ADAIN)
     torch_then = made_by["libraries"]["torch"]
     assert record["methods"]["adain"]["notes"] == [f"measured earlier, by torch {torch_then}"]
+
+
+def test_what_another_commit_made_is_said_and_not_done_again(calls, compare, monkeypatch):
+    monkeypatch.setattr(runs, "commit", lambda: "abc1234")
+    record, _ = compare(ADAIN)
+    assert record["methods"]["adain"]["notes"] == []
+    calls.clear()
+    monkeypatch.setattr(runs, "commit", lambda: "def5678")
+    record, _ = compare(ADAIN)
+    assert calls == []
+    note = "translated, timed, measured earlier, by commit abc1234"
+    assert record["methods"]["adain"]["notes"] == [note]
+    unchanged = record["methods"][comparison.UNCHANGED]
+    assert unchanged["notes"][1:] == ["measured earlier, by commit abc1234"]
+    record, _ = compare(ADAIN, redo=["adain"])
+    assert record["methods"]["adain"]["notes"] == []
+
+
+def test_licences_and_published_weights_are_known_though_nothing_is_timed(calls, compare):
+    record, _ = compare(ADAIN)  # cost_sizes is empty
+    row = record["methods"]["adain"]
+    assert row["licences"] == ["CC0"]
+    assert row["weights"] == "published ones: adain"
+    assert row["cost"] == {"parameters": 7}
+
+
+def outside(compare, tmp_path, scale=1, names=str):
+    """The row of a program whose images are the contents, by these names."""
+    record, _ = compare(ADAIN)
+    made = tmp_path / "made"
+    made.mkdir()
+    for path in (tmp_path / "results/toy/compare/pairs/content").iterdir():
+        image = Image.open(path)
+        image.resize([side // scale for side in image.size]).save(made / names(path.name))
+    record, _ = compare(f'[methods.other]\ntranslated = "{made}"\n')
+    return record["methods"]["other"]
+
+
+def test_images_smaller_than_their_contents_are_said(calls, compare, tmp_path):
+    assert (
+        "2 of its 2 images are smaller than their contents"
+        in outside(compare, tmp_path, scale=2)["notes"]
+    )
+
+
+def test_images_as_large_as_their_contents_need_no_note(calls, compare, tmp_path):
+    row = outside(compare, tmp_path)
+    assert row["error"] is None
+    assert len(row["notes"]) == 1
+
+
+def test_names_that_fit_nothing_are_a_row_with_the_reason(calls, compare, tmp_path):
+    row = outside(compare, tmp_path, names=lambda name: f"x{name}")
+    assert row["error"].startswith("2 of 2 pairs have no translation called <")
+
+
+def test_an_empty_folder_is_a_row_with_the_reason(calls, compare, tmp_path):
+    (tmp_path / "empty").mkdir()
+    record, _ = compare('[methods.other]\ntranslated = "empty"\n')
+    assert "no images" in record["methods"]["other"]["error"]
 
 
 def test_a_second_signal_leaves_nothing_behind(tmp_path):

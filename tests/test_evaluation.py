@@ -1,6 +1,7 @@
 """Folders of images in, numbers out. Networks are random or replaced, but for the last test."""
 
 import json
+import math
 import shutil
 from functools import partial
 
@@ -12,8 +13,8 @@ from torch import nn
 
 from gan_style import evaluation, metrics, pairs, weights
 from gan_style.errors import ConfigError, DataError
-from gan_style.images import ImageError
-from gan_style.metric import PairMetric
+from gan_style.images import ImageError, list_images
+from gan_style.metric import PairMetric, SetMetric
 from gan_style.metrics import _features
 
 SIDE = 32
@@ -155,7 +156,7 @@ def test_images_of_any_shape_are_measured_as_squares_of_one_size(tmp_path, three
     found = numbers(same, tall, names=["ssim", "sliced_wasserstein"])
     assert found["ssim"]["value"] == pytest.approx(1)
     assert evaluation.read_square(wide / "a.png", HOW).shape == (3, SIDE, SIDE)
-    protocol = evaluation.protocol(HOW, same, [])
+    protocol = evaluation.protocol(HOW, same, [], [])
     assert (protocol["images"], protocol["enlarged"]) == (4, 4)
 
 
@@ -186,8 +187,52 @@ def test_the_product_is_of_lpips_and_fid(three):
     found = numbers(evaluation.match(translated, content), style)
     product = (1 + found["lpips_alex"]["value"]) * (1 + found["fid"]["value"])
     assert found["artfid"]["value"] == pytest.approx(product)
-    alone = numbers(evaluation.match(translated, content), style, names=["artfid"])["artfid"]
-    assert alone == {"missing": "not computed (it needs lpips_alex: not among --metrics)"}
+    assert found["artfid"]["few"] == 1.0
+    alone = numbers(evaluation.match(translated, content), style, names=["artfid"])
+    assert set(alone) == {"artfid", "fid", "lpips_alex"}  # it brings what it is made of
+    assert alone["artfid"] == found["artfid"]
+
+
+def test_the_products_interval_is_of_its_factors(three):
+    translated, content, style = three
+    found = numbers(evaluation.match(translated, content), style, names=["artfid"])
+    lpips, fid, product = (found[key] for key in ("lpips_alex", "fid", "artfid"))
+    halves = [(each["high"] - each["low"]) / 2 for each in (lpips, fid, product)]
+    terms = (1 + fid["value"]) * halves[0], (1 + lpips["value"]) * halves[1]
+    assert halves[2] == pytest.approx(math.hypot(*terms))
+
+
+class Spread(SetMetric):
+    """The difference of two means: its standard deviation is sqrt(2 / n) of n normal numbers."""
+
+    def distance(self, translated, real, seed=0):
+        return {"value": float(translated.mean() - real.mean())}
+
+
+def test_an_interval_is_the_spread_of_values_were_the_images_drawn_anew():
+    drawn = torch.randn(2, 400, 1, generator=torch.Generator().manual_seed(0))
+    found = evaluation._deviation(Spread(), *drawn, seed=0, title="")
+    assert found == pytest.approx((2 / 400) ** 0.5, rel=0.35)  # 25 halves know it to a seventh
+    assert found == evaluation._deviation(Spread(), *drawn, seed=0, title="")
+
+
+def test_every_number_of_collections_has_an_interval(three):
+    translated, content, style = three
+    found = numbers(evaluation.match(translated, content), style)
+    kinds = evaluation.choose([])
+    of_collections = [key for key in found if kinds[key].against == "collection"]
+    assert of_collections
+    for key in of_collections:
+        few = key == "precision_recall"  # of halves, two images, it can't be had
+        assert ("low" in found[key]) is not few
+
+
+def test_contents_without_a_translation_are_counted(three):
+    translated, content, _ = three
+    contents = list_images(content)
+    samples = evaluation.match(translated, content)
+    assert evaluation.protocol(HOW, samples, [], contents)["untranslated"] == 0
+    assert evaluation.protocol(HOW, samples[1:], [], contents)["untranslated"] == 1
 
 
 def test_of_few_images_fid_says_so(three):
@@ -355,6 +400,7 @@ def test_evaluate_writes_json_that_says_how_it_was_computed(evaluate, three):
     record = json.loads((three[0] / "metrics.json").read_text())
     assert record["names"] == NAMES
     assert record["protocol"] == {
+        "untranslated": 0,
         "size": SIDE,
         "resize": "32x32 pixels, bicubic, whatever the shape",
         "seed": 0,

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from gan_style import optimizers
 from gan_style.optimizers import TensorFlowRMSprop
 
 
@@ -149,6 +150,22 @@ def test_groups_have_learning_rates_of_their_own():
     slow.grad = fast.grad = torch.ones_like(slow)
     optimizer.step()
     assert [float(slow.detach()), float(fast.detach())] == pytest.approx([-0.1, -0.3])
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_weights_in_parts_move_as_the_whole(monkeypatch, order):
+    moved = []
+    for block in (10**9, 7):  # 7 of 5 rows of 12 is none: one row at a time
+        monkeypatch.setattr(optimizers, "BLOCK", block)
+        random = torch.Generator().manual_seed(0)
+        weight = torch.randn(5, 3, 2, 2, generator=random).contiguous(memory_format=order)
+        weight = nn.Parameter(weight)
+        optimizer = TensorFlowRMSprop([weight], 0.1)
+        for _ in range(3):
+            weight.grad = torch.randn(5, 3, 2, 2, generator=random)
+            optimizer.step()
+        moved.append(weight.detach())
+    assert torch.equal(*moved)
 
 
 # --- torch's, as DualGAN's `--rmsprop torch` makes it ---

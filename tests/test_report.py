@@ -107,6 +107,32 @@ def test_methods_that_lead_away_from_the_collection_are_named(tmp_path, kid, mar
     assert answers.every(comparison)[0].text.endswith(f"For scale: unchanged {said}")
 
 
+def test_where_the_contents_themselves_are_the_better_trade_off_it_is_said(tmp_path):
+    document = comparisons.small()
+    for product, said in ((200.0, "200."), (120.0, "120, better than any method.")):
+        document["methods"]["unchanged"]["values"]["artfid"] = comparisons.of_set(product)
+        comparison = record.read(comparisons.write(tmp_path / "report", document))
+        assert f"For scale: unchanged {said} near and far" in answers.every(comparison)[3].text
+
+
+def test_a_training_is_worth_it_from_a_number_of_images_on(tmp_path):
+    document = comparisons.small()
+    document["methods"]["far"]["cost"]["sizes"]["256"] = comparisons.seconds(1.31)
+    comparison = record.read(comparisons.write(tmp_path / "report", document))
+    assert answers.every(comparison)[2].text.endswith(  # 1800 s / (1.31 s - 0.31 s)
+        "Its training counted, it takes less time than far from 1,800 images on."
+    )
+
+
+def test_the_pareto_front_is_spoken_of_where_it_is_drawn(tmp_path):
+    document = comparisons.small()
+    assert "dashed" in written(tmp_path / "two", document).words()
+    document["methods"]["far"]["values"]["lpips_alex"] = comparisons.of_pairs(0.9, 0.8, 0.9, 0.8)
+    page = written(tmp_path / "one", document)
+    assert "ahead in both" in page.words()
+    assert "dashed" not in page.words()
+
+
 def test_a_training_of_unknown_cost_is_no_free_one(tmp_path):
     document = comparisons.small()
     document["methods"]["far"]["cost"]["training"] = {"seconds": None}
@@ -395,7 +421,8 @@ def test_the_page_tells_what_every_number_is(page):
         "near: KID 0.0100 ± 0.0020.",
         "2 methods · 4 pairs",
         "No result: it ran out of memory",
-        "FID of 4 images is too high, and the more so the fewer there are: believe KID.",
+        "FID and ArtFID-style product (1 + LPIPS)(1 + FID) of 4 images are too high, and the more "
+        "so the fewer there are: believe KID.",
         "not computed (weights missing: get them)",
         "Somebody 2018, https://example.org/kid",
         "all images of the target collection",
@@ -652,7 +679,8 @@ def test_the_markdown_is_the_same_in_short(small):
         "- **near**: 30 minutes of training on cpu, 1,843 images; weights: as trained (raw), after "
         "1843 images.",
         "- **broken** has no result: it ran out of memory",
-        "FID of 4 images is too high, and the more so the fewer there are: believe KID.",
+        "FID and ArtFID-style product (1 + LPIPS)(1 + FID) of 4 images are too high, and the more "
+        "so the fewer there are: believe KID.",
         "python -m gan_style compare --config experiments/compare_toy.toml",
     ):
         assert line in lines, line

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck, gradgradcheck
 
 from gan_style.errors import DataError
 from gan_style.statistics import (
@@ -50,6 +50,15 @@ STATISTICS = {
     "gram": lambda x, weights: gram(x, "chw", weights),
     "covariance": covariance,
 }
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_gradients_of_channel_products_are_right_and_in_the_order_of_the_features(order):
+    features = features_of(0).contiguous(memory_format=order).requires_grad_()
+    assert gradcheck(lambda x: gram(x, "hw"), features)
+    assert gradgradcheck(lambda x: gram(x, "hw"), features)
+    gram(features, "hw").square().sum().backward()
+    assert features.grad.is_contiguous(memory_format=order)
 
 
 @pytest.mark.parametrize("name", STATISTICS)

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from gan_style.metric import DerivedMetric, Info
 
 INFO = Info(
-    title="ArtFID-style product (1 + LPIPS)(1 + FID), Inception features",
+    title="ArtFID-style product (Inception, LPIPS-Alex)",
     better="lower",
     against="collection",
     source="Wright and Ommer 2022, https://arxiv.org/abs/2207.12280",

@@ -11,7 +11,10 @@ distance. Give all methods images of one size (StyleID: 512x512).
 
 StyleID's VGG-19 is torchvision's, with zeros around the image. This one is the normalised VGG-19,
 which comes through pip, and whose features have another scale: the numbers are not those of
-papers. `Metric(family="torchvision")` is StyleID's.
+papers. They also lie close together: with mean activation 1, divided by C twice, similarities are
+small and rows of S nearly uniform, so that a method is hardly told from another (five of them on
+forty photographs: 0.0164 to 0.0182, with intervals as wide). `Metric(family="torchvision")` is
+StyleID's.
 
 Images of 8 pixels and more on a side; rows are made in blocks, as M^2 numbers of an image of 512
 pixels are 2 GB. No library but torch.

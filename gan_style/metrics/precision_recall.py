@@ -26,7 +26,7 @@ NEIGHBOURS = 3
 ROWS = 1024  # of distances at a time
 
 INFO = Info(
-    title="precision and recall (F1)",
+    title="precision and recall (F1, VGG-16)",
     better="higher",
     against="collection",
     source="Kynkäänniemi et al. 2019, https://arxiv.org/abs/1904.06991",

@@ -15,7 +15,7 @@ families of Caffe keep the last row and column when they pool, as Caffe does, to
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal
 
 import torch
@@ -41,8 +41,8 @@ IMAGENET_STD = tuple(255 * value for value in (0.229, 0.224, 0.225))
 class VGG(nn.Module):
     """Images (N, 3, H, W), RGB in [0, 1] -> {layer name: features (N, C, H / stride, W / stride)}.
 
-    Frozen, and only as deep as the deepest layer asked for. No ReLU works in place: that of
-    torchvision overwrites the convolution's output, so that a captured conv4_2 silently is relu4_2.
+    Frozen, and only as deep as the deepest layer asked for. A ReLU works in place, but never on a
+    layer that was asked for: torchvision's do, so that a captured conv4_2 silently is relu4_2.
 
     Args:
         layers: `conv1_1`, `relu1_1`, ... `pool5`; `conv` is in front of the ReLU.
@@ -83,7 +83,7 @@ class VGG(nn.Module):
         with torch.random.fork_rng(devices=[]):  # whoever builds this draws nothing
             self.net = nn.Sequential(
                 OrderedDict(
-                    (name, _layer(name, pooling, padding, ceil=caffe))
+                    (name, _layer(name, pooling, padding, ceil=caffe, kept=self.layers))
                     for name in known[: deepest + 1]
                 )
             )
@@ -91,7 +91,7 @@ class VGG(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """The features of all of its layers, or of some, and no deeper than these are."""
+        """The features of all its layers, or of some of these, and no deeper than they are."""
         x = self.seen(images)
         wanted = self.layers if layers is None else frozenset(layers)
         features: dict[str, Tensor] = {}
@@ -163,10 +163,12 @@ def _names(depth: int) -> list[str]:
     return names
 
 
-def _layer(name: str, pooling: Pooling, padding: Padding, ceil: bool) -> nn.Module:
+def _layer(
+    name: str, pooling: Pooling, padding: Padding, ceil: bool, kept: Collection[str]
+) -> nn.Module:
     kind, block = name[:4], int(name[4])
     if kind == "relu":
-        return nn.ReLU()
+        return nn.ReLU(inplace=name.replace("relu", "conv") not in kept)
     if kind == "pool":
         pool = nn.MaxPool2d if pooling == "max" else nn.AvgPool2d
         return pool(2, ceil_mode=ceil)

@@ -1,5 +1,6 @@
 """Which method is best at what, and where that can't be said."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -176,28 +177,7 @@ def closest(comparison: Comparison) -> Answer:
     ordered = rank(comparison.contenders, metric)
     assert ordered is not None
     parts = _by_metric(comparison, metric, ordered)
-    scale = [method for method in comparison.references if metric.key in method.values]
-    for index, method in enumerate(scale):
-        ours = method.values[metric.key]
-        theirs = {
-            m.label: m.values[metric.key] for m in comparison.contenders if metric.key in m.values
-        }
-        beaten = [
-            label
-            for label, its in theirs.items()
-            if metric.beats(ours.value, its.value) and apart(ours, its)[0]
-        ]
-        parts += [
-            Part(text="; " if index else " For scale: "),
-            Part(text=method.label, name=True),
-            Part(text=f" {words.number(ours.value)}"),
-        ]
-        if len(beaten) == len(theirs):
-            parts.append(Part(text=", closer than any method"))
-        elif beaten:  # what a method does to the contents may well lead away from the collection
-            parts += [Part(text=", closer than "), *_names(beaten)]
-    if scale:
-        parts.append(Part(text="."))
+    parts += _for_scale(comparison, metric, "closer")
     if metric.key != STYLE[0]:
         parts.append(Part(text=" KID, which would be preferred, was not computed."))
     return _answer(question, parts, ordered)
@@ -235,7 +215,27 @@ def cheapest(comparison: Comparison) -> Answer:
         return f"{words.seconds(timing)} an image at {side} pixels{place}{most}, {spent}"
 
     parts = _sentence(ordered, told, lambda label: words.seconds(timed[label].cost.sizes[side]))
+    parts += _pays_off(timed, ordered.best, side)
     return _answer(question, parts, ordered)
+
+
+def _pays_off(timed: Mapping[str, Method], best: str, side: int) -> list[Part]:
+    """From how many images on a training was worth it, against the cheapest that needs none."""
+    training, seconds = timed[best].cost.training, timed[best].cost.sizes[side].median
+    others = {
+        label: method.cost.sizes[side].median
+        for label, method in timed.items()
+        if method.cost.training is None and method.cost.sizes[side].median > seconds
+    }
+    if training is None or not training.seconds or not others:
+        return []
+    other = min(others, key=others.__getitem__)
+    images = math.ceil(training.seconds / (others[other] - seconds))
+    return [
+        Part(text=" Its training counted, it takes less time than "),
+        Part(text=other, name=True),
+        Part(text=f" from {words.plural(images, 'image')} on."),
+    ]
 
 
 def rank_times(timings: Mapping[str, Timing]) -> Rank:
@@ -269,6 +269,7 @@ def trade_off(comparison: Comparison) -> Answer:
         ordered = rank(comparison.contenders, metric)
         assert ordered is not None
         parts += _by_metric(comparison, metric, ordered)
+        parts += _for_scale(comparison, metric, "better")
     style, kept = first(comparison, STYLE), first(comparison, CONTENT)
     best = front_of(comparison, style, kept) if style and kept else ()
     if style and kept and best and len(comparison.contenders) > 1:
@@ -298,6 +299,32 @@ def trade_off(comparison: Comparison) -> Answer:
     )
 
 
+def _for_scale(comparison: Comparison, metric: Metric, comparative: str) -> list[Part]:
+    """Where the references are: what a method does to the contents may lead away from the aim."""
+    parts: list[Part] = []
+    theirs = {
+        m.label: m.values[metric.key] for m in comparison.contenders if metric.key in m.values
+    }
+    scale = [method for method in comparison.references if metric.key in method.values]
+    for index, method in enumerate(scale):
+        ours = method.values[metric.key]
+        beaten = [
+            label
+            for label, its in theirs.items()
+            if metric.beats(ours.value, its.value) and apart(ours, its)[0]
+        ]
+        parts += [
+            Part(text="; " if index else " For scale: "),
+            Part(text=method.label, name=True),
+            Part(text=f" {words.number(ours.value)}"),
+        ]
+        if len(beaten) == len(theirs):
+            parts.append(Part(text=f", {comparative} than any method"))
+        elif beaten:
+            parts += [Part(text=f", {comparative} than "), *_names(beaten)]
+    return [*parts, Part(text=".")] if scale else []
+
+
 def _value(comparison: Comparison, label: str, metric: Metric) -> Value:
     return next(m.values[metric.key] for m in comparison.contenders if m.label == label)
 
@@ -306,8 +333,7 @@ def _by_metric(comparison: Comparison, metric: Metric, ordered: Rank) -> list[Pa
     def told(label: str) -> str:
         method = next(method for method in comparison.contenders if method.label == label)
         value = method.values[metric.key]
-        few = method.values.get("fid") if metric.key == TRADE_OFF else value  # it is a factor
-        note = f", of only {words.plural(few.few, 'image')}" if few and few.few else ""
+        note = f", of only {words.plural(value.few, 'image')}" if value.few else ""
         return f"{metric.short} {words.with_half(value)}{note}"
 
     parts = _sentence(

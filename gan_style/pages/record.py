@@ -104,6 +104,7 @@ class Cost:
     bytes: float | None = None
     training: Training | None = None
     device: str = ""
+    precision: str = ""
     sizes: Mapping[int, Timing] = field(default_factory=dict)
     missing: Mapping[int, str] = field(default_factory=dict)
 
@@ -378,6 +379,7 @@ def _cost(entry: Mapping[str, Any]) -> Cost:
         bytes=_finite(entry.get("bytes")),
         training=_training(entry.get("training")),
         device=line(entry.get("device") or ""),
+        precision=line(entry.get("precision") or ""),
         sizes=sizes,
         missing=missing,
     )

@@ -1,6 +1,6 @@
 """The tables of numbers and of costs, cell by cell."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,7 +16,7 @@ AGAINST: Mapping[str, str] = {
     "truth": "Against the truth",
 }
 DASH = "\u2013"
-REST = 26  # characters of a title's bracket that still fit in a heading
+REST = 30  # characters of a title's bracket that still fit in a heading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,15 +215,25 @@ def costs(comparison: Comparison) -> Table | None:
             _plain(method.cost.bytes, words.size),
         ]
         rows.append(Row(method=method, index=index, cells=tuple(cells)))
-    estimated = any(t.estimated for m in known for t in m.cost.sizes.values())
     return Table(
         groups=tuple(groups),
         rows=tuple(rows),
         notes=notes.by_letter(),
-        remarks=("≈ is an estimate: some of the iterations were timed, and multiplied.",)
-        if estimated
-        else (),
+        remarks=tuple(_of_costs(known)),
     )
+
+
+def _of_costs(methods: Sequence[Method]) -> Iterator[str]:
+    """How the costs of these methods were measured."""
+    if not any(method.cost.sizes for method in methods):
+        return
+    yield (
+        "Times are medians, of one image after another, from the image in memory to the image in "
+        "memory; encoding a style image is part of it, each time anew. Memory is of all tensors "
+        "on a GPU; on a CPU it is what the whole process took, Python and its libraries included."
+    )
+    if any(timing.estimated for method in methods for timing in method.cost.sizes.values()):
+        yield "≈ is an estimate: some of the iterations were timed, and multiplied."
 
 
 def _cost(title: str) -> Column:
@@ -235,8 +245,10 @@ def _timing(cost: Cost, side: int, notes: Notes) -> tuple[Cell, Cell]:
     if timing is None:
         missing = notes.missing(cost.missing.get(side, "not measured"))
         return missing, missing
-    small = (f"95 % below {words.duration(timing.tail)}",) if timing.tail else ()
-    time = Cell(text=words.seconds(timing), small=small, sort=timing.median)
+    small = [f"95 % below {words.duration(timing.tail)}"] if timing.tail else []
+    if timing.runs and not timing.estimated:
+        small.append(words.plural(timing.runs, "run"))
+    time = Cell(text=words.seconds(timing), small=tuple(small), sort=timing.median)
     return time, _plain(timing.peak_bytes, words.size)
 
 
