@@ -3,9 +3,10 @@
     python experiments/floor.py --precision bf16
 
 Looks at one step of CycleGAN's published recipe as torch carries it out. Every convolution in it,
-forward and backward, is then timed alone, on tensors of the same shapes, order and precision, whose
-sum no program takes less than that calls the same library; of everything else the bytes are counted
-that it reads and writes, and set against the rate at which this machine copies memory.
+forward and backward, is then timed alone, on tensors of the same shapes, order and precision: a
+program that calls the same library can't take less than their sum. Of everything else the bytes of
+the tensors are counted that it reads and writes, and set against the rate at which this machine
+copies memory.
 
 --precision  fp32 or bf16; what this machine is quickest in when not given
 --size       side of the images
@@ -43,7 +44,7 @@ class Recorder(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         if str(func) in CONVOLUTIONS:
             self.convolutions[func, *(_described(each) for each in args)] += 1
-        elif not func.is_view:
+        elif not func.is_view and "empty" not in str(func):
             found = _tensors([args, kwargs or {}, out])
             self.bytes[str(func)] += sum(each.numel() * each.element_size() for each in found)
         return out

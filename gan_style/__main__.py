@@ -356,7 +356,7 @@ def evaluate(
         reconstructed: folder of translations of the translations, back to the contents' side.
         metrics: some of those that python -m gan_style metrics lists, joined by commas; or all.
         size: side in pixels of the squares that all images are scaled to.
-        seed: of the bootstrap and of KID's subsets.
+        seed: of the bootstrap, and of the subsets that the spread of a distance is of.
         batch_size: images at once; 1 on a CPU and 16 on an accelerator when not given.
         workers: threads that read images.
         device: cpu, cuda, cuda:1, mps; cuda where there is one when not given.
@@ -370,6 +370,7 @@ def evaluate(
     from gan_style import evaluation
     from gan_style.files import write_json
     from gan_style.images import list_images
+    from gan_style.pairs import output_names
 
     path = Path(out) if out else Path(translated) / "metrics.json"
     if path.exists() and not overwrite:
@@ -389,7 +390,8 @@ def evaluate(
         batch_size=batch_size or (1 if place.type == "cpu" else 16),
         workers=workers,
     )
-    real, contents = list_images(target) if target else [], list_images(Path(content))
+    real = list_images(target) if target else []
+    contents = list(output_names(Path(content), "content"))
     if target and not real:
         raise DataError(f"--collection {target}: no images in this folder")
     values = evaluation.evaluate(samples, real, columns, how, _path(features))

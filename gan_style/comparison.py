@@ -57,7 +57,13 @@ TAIL = 4000  # characters of a failed command's output that its reason is looked
 UNCHANGED, STYLES = "unchanged", "style images"  # labels of the reference rows
 LABEL = re.compile(r"\w[\w .+()-]{0,63}")  # also a folder's name
 # Stages of a method's row, as a reader knows them.
-DONE = {"translate": "translated", "cost": "timed", "evaluate": "measured"}
+DONE = {
+    "train": "trained",
+    "translate": "translated",
+    "translate back": "translated back",
+    "cost": "its cost measured",
+    "evaluate": "evaluated",
+}
 TAKEN = (UNCHANGED, STYLES, "pairs", "features")
 # What a comparison says itself, the same for every method.
 OURS = (
@@ -419,14 +425,15 @@ class Bench:
     def row(self, entry: Entry) -> dict[str, Any]:
         """Everything that is known of a method, or why there is nothing to know."""
         row = _empty_row()
+        stages = Stages(self.work / entry.label, self.say)
         try:
-            samples = self._outside(entry, row) if entry.translated else self._ours(entry, row)
-            row["values"] = self._evaluate(entry.label, samples, self.columns, row)
+            if entry.translated:
+                samples = self._outside(entry, row)
+            else:
+                samples = self._ours(entry, stages, row)
+            row["values"] = self._evaluate(stages, samples, self.columns, row)
             row["images"] = [_relative(each.translated, self._report) for each in samples]
-            row["notes"] += [
-                *_enlarged(samples),
-                *Stages(self.work / entry.label, self.say).made_earlier(),
-            ]
+            row["notes"] += [*_enlarged(samples), *stages.made_earlier()]
         except Interrupted:
             raise
         except Exception as error:  # whatever it is, the other methods go on
@@ -449,8 +456,9 @@ class Bench:
             if each.against in against and (each.metric != "artfid" or "content" in against)
         }
         row = _empty_row() | {"reference": True, "notes": [note]}
-        found = self._evaluate(label, samples, columns, row)
-        row["notes"] += Stages(self.work / label, self.say).made_earlier()
+        stages = Stages(self.work / label, self.say)
+        found = self._evaluate(stages, samples, columns, row)
+        row["notes"] += stages.made_earlier()
         row["values"] = {key: found.get(key, {"missing": POINTLESS}) for key in self.columns}
         row["images"] = [_relative(path, self._report) for path in images]
         return row
@@ -465,10 +473,9 @@ class Bench:
             Path(entry.translated), self.pairs.content, self.pairs.style, self.pairs.file
         )
 
-    def _ours(self, entry: Entry, row: Row) -> list[evaluation.Sample]:
+    def _ours(self, entry: Entry, stages: "Stages", row: Row) -> list[evaluation.Sample]:
         """Train, translate, there and back, and time a method of this package."""
-        folder = self.work / entry.label
-        stages = Stages(folder, self.say)
+        folder = stages.folder
         source = [f"--method={entry.method}"]
         run, record, name = None, None, entry.method
         if entry.run or entry.train:
@@ -508,9 +515,7 @@ class Bench:
             self._translate(stages, "translate back", back, made, again, precision, files, row)
         shared = ("preset", "weights", "precision")
         its = {key: options[key] for key in options if key in (*known, *shared)}
-        row["cost"] = self._cost(
-            stages, folder, [*source, *_flags(its)], precision, files, run, row
-        )
+        row["cost"] = self._cost(stages, [*source, *_flags(its)], precision, files, run, row)
         row["licences"] = row["cost"].pop("licences", [])
         published = row["cost"].pop("weights", [])
         if not run and published:
@@ -580,7 +585,6 @@ class Bench:
     def _cost(
         self,
         stages: "Stages",
-        folder: Path,
         options: Sequence[str],
         precision: Precision,
         weights_files: Sequence[Path],
@@ -588,7 +592,7 @@ class Bench:
         row: Row,
     ) -> dict[str, Any]:
         """Seconds and memory of a method, as far as it can be timed, and what training took."""
-        out = folder / "cost.json"
+        out = stages.folder / "cost.json"
         cost: dict[str, Any] = {}
         typed = [*GAN_STYLE, "cost", *options, f"--sizes={','.join(self.comparison.sides)}"]
         typed += [f"--limit={self.comparison.cost_limit}", f"--out={out}", *self._device]
@@ -598,8 +602,8 @@ class Bench:
             stages.do("cost", key, lambda _: call([*typed, "--overwrite"]), out)
             cost = read_json(out)
         except Failed as error:
-            row["notes"].append(f"couldn't be timed: {error}")
-            self.say(f"  not timed: {error}")
+            row["notes"].append(f"its cost couldn't be measured: {error}")
+            self.say(f"  no cost: {error}")
         if run:
             made = _progress(run)
             cost["training"] = {name: made.get(name) for name in ("seconds", "images", "device")}
@@ -607,21 +611,21 @@ class Bench:
 
     def _evaluate(
         self,
-        label: str,
+        stages: "Stages",
         samples: Sequence[evaluation.Sample],
         columns: Mapping[str, metrics.Column],
         row: Row,
     ) -> dict[str, Any]:
         """The numbers of a method; its notes say where other versions computed them."""
-        folder = self.work / label
-        out = folder / "metrics.json"
+        out = stages.folder / "metrics.json"
         images = [
             path
             for each in samples
             for path in (each.translated, each.content, each.style, each.reconstruction)
             if path
         ]
-        how = [self.how.size, self.how.seed, sorted(columns)]
+        halves = [evaluation.HALVES, evaluation.MOST]
+        how = [self.how.size, self.how.seed, sorted(columns), halves]
         key = fingerprint(how, [*images, *self.real])
 
         def evaluate(resume: bool) -> bool:
@@ -631,7 +635,7 @@ class Bench:
             write_json(out, {"made_by": evaluation.made_by(self.how.device), "values": found})
             return not any(evaluation.WITHOUT in each.get("missing", "") for each in found.values())
 
-        Stages(folder, self.say).do("evaluate", key, evaluate, out)
+        stages.do("evaluate", key, evaluate, out)
         now = _libraries(evaluation.made_by(self.how.device))
         try:
             record = read_json(out)
@@ -639,7 +643,7 @@ class Bench:
         except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise DataError(f"{out} is no evaluation: remove it ({error!r})") from error
         if different := [f"{name} {then[name]}" for name in then if then[name] != now.get(name)]:
-            row["notes"].append(f"measured earlier, by {', '.join(different)}")
+            row["notes"].append(f"evaluated earlier, by {', '.join(different)}")
         return found
 
 
@@ -649,6 +653,7 @@ class Stages:
 
     folder: Path
     say: Callable[[str], None]
+    seen: list[str] = field(default_factory=list)  # by this comparison, done or found done
 
     def do(
         self, stage: str, inputs: str, make: Callable[[bool], bool | None], output: Path
@@ -658,6 +663,7 @@ class Stages:
         It gets True where it is to go on from where it stopped, and returns False where the next
         try might make more of it, such as when weights couldn't be had.
         """
+        self.seen.append(stage)
         path = self.folder / "stages.json"
         known = self._known()
         before = known.get(stage, {})
@@ -675,7 +681,7 @@ class Stages:
         """A note of the stages that another commit of this package made, if there are any."""
         commits: dict[str, list[str]] = {}
         for stage, made in self._known().items():
-            if stage in DONE and made.get("commit", "") != runs.commit():
+            if stage in self.seen and made.get("commit", "") != runs.commit():
                 commits.setdefault(made.get("commit", ""), []).append(DONE[stage])
         return [
             f"{', '.join(done)} earlier, by commit {commit or 'unknown'}"

@@ -73,7 +73,7 @@ class How:
     Args:
         device: where to compute.
         size: side in pixels that every image is scaled to.
-        seed: of the bootstrap and of the subsets of KID.
+        seed: of the bootstrap, and of the subsets that the spread of a distance is of.
         batch_size: images at once; it changes no number but by rounding.
         workers: threads that read images.
         background: colour under transparent images.
@@ -423,7 +423,7 @@ def _distance(column: Column, ours: Tensor, theirs: Tensor, how: How) -> dict[st
     if "std" not in entry:
         with suppress(DataError):  # too few for halves
             entry["std"] = _deviation(metric, ours, theirs, how.seed, column.title)
-    if "std" in entry:
+    if entry.get("std"):  # where all halves are at the same end of a range they say nothing
         margin = SIGMAS * entry["std"]
         entry |= {"low": entry["value"] - margin, "high": entry["value"] + margin}
     return {key: int(value) if key == "images" else value for key, value in entry.items()}

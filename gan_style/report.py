@@ -21,7 +21,7 @@ from gan_style.config import at_least
 from gan_style.files import atomic_file
 from gan_style.pages import answers, figures, pictures, plots, record, tables, words
 from gan_style.pages.plots import Plot
-from gan_style.pages.record import Comparison, Method, Metric
+from gan_style.pages.record import Comparison, Method, Metric, Value
 
 PAGE = "index.html"
 ROWS, GRID_ROWS = 12, 6  # of the page, where nobody says; of grid.jpg
@@ -196,7 +196,9 @@ def _markdown(
                 if plot
             ],
             "measured": [
-                _measured(comparison, metric) for metric in comparison.shown() if metric.key in MAIN
+                _measured(comparison, metric)
+                for metric in comparison.shown()
+                if metric.key in MAIN and _known_of(comparison, metric)
             ],
             "spent": _spent,
         },
@@ -248,7 +250,7 @@ def _devices(comparison: Comparison) -> list[str]:
     """Where methods were timed, and in what precision; each once, with whom where they differ."""
     found: dict[str, list[str]] = {}
     for method in comparison.working:
-        if method.cost.device:
+        if method.cost.sizes:
             place = ", ".join(filter(None, (method.cost.device, method.cost.precision)))
             found.setdefault(place, []).append(method.label)
     if len(found) == 1:
@@ -384,10 +386,16 @@ def _made_by(comparison: Comparison) -> list[tuple[str, str]]:
     return [(name, record.line(fact)) for name, fact in facts.items() if fact]
 
 
+def _known_of(comparison: Comparison, metric: Metric) -> list[Value]:
+    return [m.values[metric.key] for m in comparison.working if metric.key in m.values]
+
+
 def _measured(comparison: Comparison, metric: Metric) -> dict[str, Any]:
-    values = [m.values[metric.key] for m in comparison.working if metric.key in m.values]
+    values = _known_of(comparison, metric)
     counts = sorted({value.images for value in values if value.images is not None})
-    if any(value.each for value in values):
+    if metric.key == answers.TRADE_OFF:
+        uncertainty = "95 % interval, worked out from those of its two factors"
+    elif any(value.each for value in values):
         uncertainty = "mean over the pairs, and its 95 % bootstrap interval"
     elif any(value.interval for value in values):
         uncertainty = "95 % interval, of its spread over random halves of the images"
@@ -428,10 +436,10 @@ def _known(comparison: Comparison) -> Iterator[str]:
     yield f"{words.plural(len(comparison.pairs), 'pair')}{against}{scaled}."
     if any(method.cost.training for method in comparison.working):
         yield "Intervals are over images: another training, of another seed, may differ by more."
-    if biased := [metric.short for metric in comparison.shown() if "VGG" in metric.title]:
+    if any("VGG" in m.title and _known_of(comparison, m) for m in comparison.shown()):
         yield (
-            f"{words.joined(list(dict.fromkeys(biased)))} on VGG favour methods that work with "
-            "VGG's features, as Gatys, Johnson and AdaIN do."
+            "Numbers on VGG, which their titles say, favour methods that work with VGG's features, "
+            "as Gatys, Johnson and AdaIN do."
         )
 
 

@@ -53,8 +53,15 @@ def made_by(libraries: Sequence[str]) -> dict[str, Any]:
 
 @cache
 def commit() -> str:
-    """The git commit of the package's source, with + when it was changed; empty outside of git."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    """The last commit of the package's source, with + when it was changed; empty outside of git."""
+    source = Path(__file__).parent
+    found = _git(source, "log", "-1", "--format=%h")
+    return f"{found}+" if found and _git(source, "status", "--porcelain") else found
+
+
+def _git(folder: Path, *words: str) -> str:
+    """What git says of a folder; nothing where there is no git, or the folder isn't in one."""
+    command = ["git", "-C", str(folder), *words, "--", "."]
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:

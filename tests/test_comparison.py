@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -411,7 +413,7 @@ def test_a_method_that_cant_be_timed_keeps_its_numbers(calls, compare, monkeypat
     row = record["methods"]["adain"]
     assert row["error"] is None
     assert "value" in row["values"]["ssim"]
-    assert row["notes"] == ["couldn't be timed: no time"]
+    assert row["notes"] == ["its cost couldn't be measured: no time"]
 
 
 def test_whatever_goes_wrong_with_a_method_is_its_row(calls, compare, monkeypatch):
@@ -427,7 +429,36 @@ def test_numbers_of_other_versions_say_so(calls, compare, monkeypatch):
     monkeypatch.setattr(evaluation, "made_by", lambda _: newer)
     record, _ = compare(ADAIN)
     torch_then = made_by["libraries"]["torch"]
-    assert record["methods"]["adain"]["notes"] == [f"measured earlier, by torch {torch_then}"]
+    assert record["methods"]["adain"]["notes"] == [f"evaluated earlier, by torch {torch_then}"]
+
+
+def test_a_commit_is_of_the_packages_source_not_of_what_lies_beside_it(tmp_path, monkeypatch):
+    def git(*words):
+        who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True)
+
+    def commit():
+        runs.commit.cache_clear()
+        return runs.commit()
+
+    source = tmp_path / "package/runs.py"
+    source.parent.mkdir()
+    monkeypatch.setattr(runs, "__file__", str(source))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert commit() == ""
+    source.write_text("1")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "source")
+    first = commit()
+    assert re.fullmatch("[0-9a-f]{7,}", first)
+    (tmp_path / "report.md").write_text("numbers")
+    git("add", ".")
+    git("commit", "-m", "a report")
+    assert commit() == first
+    source.write_text("2")
+    assert commit() == f"{first}+"
+    runs.commit.cache_clear()
 
 
 def test_what_another_commit_made_is_said_and_not_done_again(calls, compare, monkeypatch):
@@ -438,10 +469,10 @@ def test_what_another_commit_made_is_said_and_not_done_again(calls, compare, mon
     monkeypatch.setattr(runs, "commit", lambda: "def5678")
     record, _ = compare(ADAIN)
     assert calls == []
-    note = "translated, timed, measured earlier, by commit abc1234"
+    note = "translated, its cost measured, evaluated earlier, by commit abc1234"
     assert record["methods"]["adain"]["notes"] == [note]
     unchanged = record["methods"][comparison.UNCHANGED]
-    assert unchanged["notes"][1:] == ["measured earlier, by commit abc1234"]
+    assert unchanged["notes"][1:] == ["evaluated earlier, by commit abc1234"]
     record, _ = compare(ADAIN, redo=["adain"])
     assert record["methods"]["adain"]["notes"] == []
 

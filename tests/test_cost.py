@@ -119,6 +119,14 @@ def test_a_run_counts_even_where_warming_up_spends_the_limit(clock):
     assert (row["median"], row["runs"]) == (40, 1)
 
 
+def test_without_sizes_networks_are_counted_and_nothing_is_timed(clock):
+    method = Plain(clock)
+    found = measure(method, sizes=[])
+    assert found["sizes"] == {}
+    assert found["parameters"] == 0
+    assert method.sides == [1]  # to see what is called
+
+
 def test_nothing_need_warm_up(clock):
     method = Plain(clock, times=[0, 0, 5, 6])
     row = measure(method, sizes=[8], runs=1, warm_up=0)["sizes"]["8"]

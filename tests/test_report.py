@@ -119,9 +119,18 @@ def test_a_training_is_worth_it_from_a_number_of_images_on(tmp_path):
     document = comparisons.small()
     document["methods"]["far"]["cost"]["sizes"]["256"] = comparisons.seconds(1.31)
     comparison = record.read(comparisons.write(tmp_path / "report", document))
-    assert answers.every(comparison)[2].text.endswith(  # 1800 s / (1.31 s - 0.31 s)
-        "Its training counted, it takes less time than far from 1,800 images on."
+    assert answers.every(comparison)[2].text.endswith(  # 1,800 s / (1.31 s - 0.31 s)
+        "Its training counted, near takes less time than far from 1,800 images on."
     )
+
+
+def test_costs_of_which_nothing_was_timed_name_no_device(tmp_path):
+    document = comparisons.small()
+    for name in ("near", "far"):
+        document["methods"][name]["cost"] = {"parameters": 7, "device": "cpu, 9 threads"}
+    page = written(tmp_path, document)
+    assert "9 threads" not in page.words()
+    assert "11.4 M" not in page.words()
 
 
 def test_the_pareto_front_is_spoken_of_where_it_is_drawn(tmp_path):

@@ -94,6 +94,7 @@ class VGG(nn.Module):
         """The features of all its layers, or of some of these, and no deeper than they are."""
         x = self.seen(images)
         wanted = self.layers if layers is None else frozenset(layers)
+        assert wanted <= self.layers  # another's convolution would be overwritten by its ReLU
         features: dict[str, Tensor] = {}
         for name, layer in self.net.named_children():
             x = layer(x)

@@ -232,7 +232,9 @@ def _pays_off(timed: Mapping[str, Method], best: str, side: int) -> list[Part]:
     other = min(others, key=others.__getitem__)
     images = math.ceil(training.seconds / (others[other] - seconds))
     return [
-        Part(text=" Its training counted, it takes less time than "),
+        Part(text=" Its training counted, "),
+        Part(text=best, name=True),
+        Part(text=" takes less time than "),
         Part(text=other, name=True),
         Part(text=f" from {words.plural(images, 'image')} on."),
     ]
