@@ -363,7 +363,7 @@ def _firsts(table: tables.Table) -> set[int]:
 
 def _protocol(comparison: Comparison) -> list[tuple[str, str]]:
     facts = [("Pairs", words.count(len(comparison.pairs)))]
-    further = (key for key in comparison.protocol if key not in PROTOCOL)
+    further = (key for key in comparison.protocol if key not in (*PROTOCOL, "rows"))
     names = [*PROTOCOL, *further]
     facts += [
         (PROTOCOL.get(key, record.line(key)), record.line(comparison.protocol[key]))
