@@ -448,6 +448,16 @@ def test_the_page_tells_what_every_number_is(page):
         assert phrase in text, phrase
 
 
+def test_where_all_have_the_same_number_none_is_the_best(read):
+    for values, marks in (((0.0, 0.0), ["", ""]), ((0.0, 0.1), ["best", ""])):
+        methods = {
+            name: method(name, values={"kid": of_set(value)})
+            for name, value in zip("ab", values, strict=True)
+        }
+        table = tables.numbers(read(methods))
+        assert [row.cells[0].mark for row in table.rows] == marks
+
+
 def test_a_table_marks_the_best_and_notes_why_a_number_is_missing(small):
     table = tables.numbers(record.read(small))
     assert [group.title for group in table.groups] == [

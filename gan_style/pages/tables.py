@@ -111,7 +111,7 @@ def numbers(comparison: Comparison) -> Table:
     """Methods by metrics."""
     groups = grouped(comparison)
     metrics = [metric for group in groups.values() for metric in group]
-    ranks = {m.key: answers.rank(comparison.contenders, m) for m in metrics}
+    ranks = {m.key: _rank(comparison, m) for m in metrics}
     notes = Notes()
     rows = tuple(
         Row(
@@ -132,6 +132,14 @@ def numbers(comparison: Comparison) -> Table:
         notes=notes.by_letter(),
         remarks=few(comparison, metrics),
     )
+
+
+def _rank(comparison: Comparison, metric: Metric) -> answers.Rank | None:
+    """Who is best; nobody where all have the same number."""
+    values = [m.values[metric.key].value for m in comparison.contenders if metric.key in m.values]
+    if len(values) > 1 and len(set(values)) == 1:
+        return None
+    return answers.rank(comparison.contenders, metric)
 
 
 def few(comparison: Comparison, metrics: Sequence[Metric]) -> tuple[str, ...]:
