@@ -45,6 +45,7 @@ from gan_style.images import (
     to_array,
 )
 from gan_style.method import Paper
+from gan_style.metrics import kid
 from gan_style.pairs import draw_pairs, output_names, read_pairs, write_pairs
 from gan_style.precision import Precision, choose
 from gan_style.reading import read_json
@@ -624,7 +625,7 @@ class Bench:
             for path in (each.translated, each.content, each.style, each.reconstruction)
             if path
         ]
-        halves = [evaluation.HALVES, evaluation.MOST]
+        halves = [evaluation.HALVES, kid.SUBSET]
         how = [self.how.size, self.how.seed, sorted(columns), halves]
         key = fingerprint(how, [*images, *self.real])
 

@@ -33,14 +33,14 @@ from gan_style.errors import ConfigError, DataError
 from gan_style.files import atomic_file
 from gan_style.images import image_size, load_image, resize, to_array, to_tensor
 from gan_style.metric import DerivedMetric, PairMetric, SetMetric
-from gan_style.metrics import Column, _features
+from gan_style.metrics import Column, _features, kid
 from gan_style.pairs import output_names, read_pairs
 from gan_style.weights import WeightsError
 
 T = TypeVar("T")
 LIBRARIES = (*runs.LIBRARIES, "torchmetrics", "scipy")
 RESAMPLES = 2000  # of the bootstrap
-HALVES, MOST = 25, 1000  # random halves of two collections, and images in one of them
+HALVES = 25  # random ones of two collections, for the spread of their distance
 SIGMAS = 1.96  # of a normal distribution's 95 %
 WITHOUT = "weights missing"
 SHOWN = 3  # examples in a message
@@ -433,14 +433,13 @@ def _deviation(metric: SetMetric, ours: Tensor, theirs: Tensor, seed: int, title
     """The standard deviation of a distance, were the images drawn anew.
 
     Its spread over random halves of both collections: the delete-d jackknife of Shao and Wu 1989,
-    as for KID (metrics/kid.py), and too wide where a half has more than MOST images. It tells
-    nothing of a bias by the number of images.
+    as for KID (metrics/kid.py), and too wide where a half has more images than its subsets. It
+    tells nothing of a bias by the number of images.
     """
     random = torch.Generator().manual_seed(seed)
 
     def half(features: Tensor) -> Tensor:
-        count = len(features)
-        return features[torch.randperm(count, generator=random)[: min(MOST, count // 2)]]
+        return features[kid.subset(len(features), random)]
 
     with _bar(HALVES, f"{title}, its deviation", " halves") as bar:
         found = []

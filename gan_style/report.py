@@ -21,7 +21,7 @@ from gan_style.config import at_least
 from gan_style.files import atomic_file
 from gan_style.pages import answers, figures, pictures, plots, record, tables, words
 from gan_style.pages.plots import Plot
-from gan_style.pages.record import Comparison, Method, Metric, Value
+from gan_style.pages.record import Comparison, Method, Metric
 
 PAGE = "index.html"
 ROWS, GRID_ROWS = 12, 6  # of the page, where nobody says; of grid.jpg
@@ -198,7 +198,7 @@ def _markdown(
             "measured": [
                 _measured(comparison, metric)
                 for metric in comparison.shown()
-                if metric.key in MAIN and _known_of(comparison, metric)
+                if metric.key in MAIN and comparison.values_of(metric)
             ],
             "spent": _spent,
         },
@@ -386,12 +386,8 @@ def _made_by(comparison: Comparison) -> list[tuple[str, str]]:
     return [(name, record.line(fact)) for name, fact in facts.items() if fact]
 
 
-def _known_of(comparison: Comparison, metric: Metric) -> list[Value]:
-    return [m.values[metric.key] for m in comparison.working if metric.key in m.values]
-
-
 def _measured(comparison: Comparison, metric: Metric) -> dict[str, Any]:
-    values = _known_of(comparison, metric)
+    values = comparison.values_of(metric)
     counts = sorted({value.images for value in values if value.images is not None})
     if metric.key == answers.TRADE_OFF:
         uncertainty = "95 % interval, worked out from those of its two factors"
@@ -436,7 +432,7 @@ def _known(comparison: Comparison) -> Iterator[str]:
     yield f"{words.plural(len(comparison.pairs), 'pair')}{against}{scaled}."
     if any(method.cost.training for method in comparison.working):
         yield "Intervals are over images: another training, of another seed, may differ by more."
-    if any("VGG" in m.title and _known_of(comparison, m) for m in comparison.shown()):
+    if any("VGG" in m.title and comparison.values_of(m) for m in comparison.shown()):
         yield (
             "Numbers on VGG, which their titles say, favour methods that work with VGG's features, "
             "as Gatys, Johnson and AdaIN do."

@@ -297,7 +297,7 @@ def test_the_std_of_kid_is_of_subsets_of_1000_where_there_are_more(monkeypatch: 
 
     monkeypatch.setattr(torch, "randperm", randperm)
     generator = torch.Generator().manual_seed(0)
-    sizes = {count: len(kid._subset(count, generator)) for count in (4, 9, 1072, 2000, 6287)}
+    sizes = {count: len(kid.subset(count, generator)) for count in (4, 9, 1072, 2000, 6287)}
     assert sizes == {4: 2, 9: 4, 1072: 536, 2000: 1000, 6287: 1000}
     asked.clear()
     a, b = skewed(10, seed=1), skewed(13, seed=2)

@@ -55,7 +55,7 @@ class Metric(SetMetric):
         generator = torch.Generator().manual_seed(seed)
         spread = []
         for _ in range(SUBSETS):
-            i, j = _subset(len(a), generator), _subset(len(b), generator)
+            i, j = subset(len(a), generator), subset(len(b), generator)
             spread.append(unbiased(aa[i][:, i], bb[j][:, j], ab[i][:, j]))
         return {
             "value": unbiased(aa, bb, ab).item(),
@@ -79,5 +79,6 @@ def _of_pairs(square: Tensor) -> Tensor:
     return (square.sum() - square.trace()) / (count * (count - 1))
 
 
-def _subset(count: int, generator: torch.Generator) -> Tensor:
+def subset(count: int, generator: torch.Generator) -> Tensor:
+    """Indices of a random half of a collection, or of SUBSET of its images."""
     return torch.randperm(count, generator=generator)[: min(SUBSET, count // 2)]

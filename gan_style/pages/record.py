@@ -180,6 +180,10 @@ class Comparison:
         """Scales for the others, such as the contents left alone."""
         return tuple(method for method in self.working if method.reference)
 
+    def values_of(self, metric: Metric) -> list[Value]:
+        """What a metric says of the methods, references too, that it has a number of."""
+        return [each.values[metric.key] for each in self.working if metric.key in each.values]
+
     def shown(self) -> tuple[Metric, ...]:
         """Metrics of which at least one method has a number or a reason for having none."""
         known = {key for method in self.working for key in (*method.values, *method.missing)}

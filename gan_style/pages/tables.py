@@ -146,7 +146,7 @@ def few(comparison: Comparison, metrics: Sequence[Metric]) -> tuple[str, ...]:
     """A warning of metrics that find their images too few, one for each number of images."""
     titles: dict[int, list[str]] = {}
     for metric in metrics:
-        values = (m.values[metric.key] for m in comparison.working if metric.key in m.values)
+        values = comparison.values_of(metric)
         for count in sorted({value.few for value in values if value.few is not None}):
             titles.setdefault(count, []).append(metric.title)
     believe = ": believe KID" if any("kid" in m.values for m in comparison.working) else ""
