@@ -1,4 +1,4 @@
 """Datasets: bring known ones (download), look through a folder (check), draw toy ones (synth).
 
-The package gan_style imports nothing from here.
+Of the package gan_style its commands and the start of a training import from here, nothing else.
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from gan_style import command, methods, runs
+from gan_style import command, launch, methods, runs
 from gan_style.config import Wanted, at_least, build, describe, did_you_mean, help_text, presets
 from gan_style.errors import ConfigError, DataError
 from gan_style.files import make_writable
@@ -685,6 +685,9 @@ def main() -> int | None:
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_overview())
+        return None
+    if arguments[0] == "train":  # its options are a method's, which its own parsing finds out
+        launch.main(arguments[1:])
         return None
     if arguments[0] not in COMMANDS:
         raise ConfigError(

@@ -51,7 +51,6 @@ from gan_style.precision import Precision, choose
 from gan_style.reading import read_json
 from gan_style.signals import postponed
 
-TRAIN = Path(gan_style.__file__).parents[1] / "train.py"
 GAN_STYLE = (sys.executable, "-m", "gan_style")
 POINTLESS = "not computed (of these images it says nothing)"
 TAIL = 4000  # characters of a failed command's output that its reason is looked for in
@@ -537,7 +536,7 @@ class Bench:
             raise Failed("it has nothing to train on: give it a domain, or the comparison")
         key = fingerprint([flat], _read_by_training(flat))
         run = stages.folder / f"run-{key[:8]}"  # a run of other options or images stays
-        typed = [sys.executable, str(TRAIN), f"--run_dir={run}", *_flags(options)]
+        typed = [*GAN_STYLE, "train", f"--run_dir={run}", *_flags(options)]
         row["commands"].append(_shown(typed))
 
         def train(resume: bool) -> None:
@@ -762,7 +761,7 @@ def _reason(tail: str, code: int) -> str:
         return f"ended by {name}" + ", perhaps for want of memory" * (name == "SIGKILL")
     said = [line for line in tail.replace("\r", "\n").splitlines() if line.strip()]
     last = said[-1].strip() if said else f"ended with code {code}"
-    return last.removeprefix("gan_style: ").removeprefix("train.py: ")
+    return last.removeprefix("gan_style: ")
 
 
 def fingerprint(values: Sequence[Any], paths: Sequence[Path]) -> str:
@@ -869,9 +868,7 @@ def _flags(options: Mapping[str, Any]) -> list[str]:
 
 def _shown(typed: Sequence[str]) -> str:
     """A command as a user would type it."""
-    words = ["python" if word == sys.executable else word for word in typed]
-    words = ["train.py" if word == str(TRAIN) else word for word in words]
-    return shlex.join(words)
+    return shlex.join("python" if word == sys.executable else word for word in typed)
 
 
 def _relative(path: Path, folder: Path) -> str:

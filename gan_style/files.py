@@ -3,12 +3,14 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from gan_style.errors import WriteError
+
+SHOWN = 10  # of many lines in a message
 
 
 @contextmanager
@@ -34,6 +36,22 @@ def atomic_file(path: Path) -> Iterator[Path]:
             sync(path.parent)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def listed(lines: Sequence[str], file: Path) -> str:
+    """Lines of a message as one: at most ten, and where there are more, their number and `file`.
+
+    That file then has all of them, a line each; where it can't be written, the message says so.
+    """
+    if len(lines) <= SHOWN:
+        return "; ".join(lines)
+    try:
+        with atomic_file(file) as partial:
+            partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        rest = f"all {len(lines)} are in {file}"
+    except WriteError as error:
+        rest = f"{len(lines)} in all ({error})"
+    return "; ".join([*lines[:SHOWN], f"... {rest}"])
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -65,15 +65,14 @@ def train_alone(monkeypatch, capsys):
 
     Without KID unless asked for, as its features would be fetched; in fp32 on every machine.
     """
-    import train as script
-    from gan_style import command
+    from gan_style import command, launch
 
     def run(**options):
         options = {"kid_every": 0, "precision": "fp32"} | options
         flags = [f"--{key}={value}" for key, value in options.items()]
         forget_accelerate()  # as in a process of its own
         monkeypatch.setattr(sys, "argv", ["train.py", *flags])
-        command.run("train.py", script.main)
+        command.run("train.py", launch.main)
         return capsys.readouterr().out
 
     return run

@@ -266,7 +266,7 @@ def test_a_training_is_done_once_and_its_run_is_of_its_options(calls, compare, t
     assert {"--images=1", "--domain=toy", "--data_root=."} <= set(words)
     assert "--precision=bf16" in words
     row = record["methods"]["gan"]
-    assert row["commands"][0].startswith("python train.py")
+    assert row["commands"][0].startswith("python -m gan_style train ")
     assert "isn't the config of a run" in row["error"]  # nothing was trained here
     calls.clear()
     compare(text(1))

@@ -10,8 +10,7 @@ from typing import Literal, get_args
 import pytest
 from conftest import ROOT
 
-import train
-from gan_style import __main__, command, comparison, config, evaluation, methods
+from gan_style import __main__, command, comparison, config, evaluation, launch, methods
 from gan_style.config import DataConfig, Preprocess, TrainConfig, convert, describe
 from gan_style.errors import ConfigError
 
@@ -220,10 +219,10 @@ def test_training_sees_one_size_unless_images_keep_theirs():
 def test_each_side_of_a_crop_must_fit_the_networks(options, said):
     networks = SimpleNamespace(multiple=4, smallest=22, batches_a_step=1)
     if not said:
-        train.check_size(DataConfig(**options), networks)
+        launch.check_size(DataConfig(**options), networks)
         return
     with pytest.raises(ConfigError, match=said):
-        train.check_size(DataConfig(**options), networks)
+        launch.check_size(DataConfig(**options), networks)
 
 
 @pytest.mark.parametrize(

@@ -508,7 +508,7 @@ def test_pip_does_not_try_for_minutes_where_there_is_no_network(monkeypatch, own
 
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_only_the_main_process_fetches(monkeypatch, rank):
-    import train as script
+    from gan_style import launch as script
 
     monkeypatch.setenv("RANK", rank)
     method = cyclegan.Method(cyclegan.Config(width_generator=1, width_discriminator=1))

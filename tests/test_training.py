@@ -538,7 +538,7 @@ def test_the_inverse_schedule_counts_steps_of_the_optimizers(brightness, toy):
 
 
 def test_help_is_of_the_method_that_is_named(brightness, capsys, monkeypatch):
-    import train as script
+    from gan_style import launch as script
 
     Path("some.toml").write_text('method = "brightness"\n')
     for named in ("--method=brightness", "--config=some.toml"):

@@ -30,8 +30,7 @@ from safetensors.torch import load_file
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tqdm import tqdm
 
-import train
-from gan_style import checkpoint, command, training
+from gan_style import checkpoint, command, launch, training
 from gan_style.methods import cyclegan
 from gan_style.metrics import _features
 
@@ -162,7 +161,7 @@ def _train(folder, words, files, fault, environment):
         fault()
     _count_steps(files[2])
     sys.argv = words
-    command.run("train.py", train.main)
+    command.run("train.py", launch.main)
 
 
 def _count_steps(path):

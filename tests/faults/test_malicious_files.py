@@ -174,8 +174,7 @@ def test_notes_on_the_best_weights_may_hold_anything(must_refuse, note):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A real run, made once."""
-    import train
-    from gan_style import command
+    from gan_style import command, launch
 
     folder = tmp_path_factory.mktemp("trained")
     toy = synth.make(folder / "toy", size=32, train=6, test=3)
@@ -186,7 +185,7 @@ def trained(tmp_path_factory):
     flags = [f"--{key}={value}" for key, value in options.items()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["train.py", *flags])
-        command.run("train.py", train.main)
+        command.run("train.py", launch.main)
     return folder
 
 

@@ -1,0 +1,416 @@
+"""Start a training: options are parsed and checked, images and weights brought, the loop begun."""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from gan_style import command, config, methods, runs
+from gan_style.config import DataConfig, TrainConfig
+from gan_style.errors import (
+    ConfigError,
+    DataError,
+    Interrupted,
+    TrainingError,
+    UserError,
+    WriteError,
+)
+
+HELP = """Train a method on unpaired collections of images.
+
+Reads   data/<domain>/{trainA,trainB,testA,testB}; a known domain is downloaded when it isn't there.
+        A method that reads one side only takes any folder of images as --domain too.
+Writes  results/<domain>/<method>/<number>: config.json, weights, checkpoints, TensorBoard events.
+
+  python train.py                                        museum paintings that come by pip
+  accelerate launch train.py --domain monet2photo        the published recipe
+  accelerate launch train.py --domain my/folder --size 128 --minutes 20
+  accelerate launch train.py --domain monet2photo --resume auto
+  ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 train.py --domain monet2photo
+
+Processes and machines are the launcher's: accelerate launch --help, docs/training.md.
+--config FILE reads options from a TOML file such as experiments/demo.toml; flags win over it.
+--preset NAME takes a set of options that the method has a name for; the file and flags win over it.
+--method NAME --help lists the options and presets of another method.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse and check everything that can be checked at once; import what takes seconds after.
+
+    Args:
+        arguments: what was typed; that of this process when not given.
+    """
+    words, options = command.parse(sys.argv[1:] if arguments is None else arguments)
+    command.no_words(words)
+    typed = command.with_file(options)
+    if "help" in options:
+        print(f"{HELP}\n{command.training_help(typed)}")
+        return
+    if "domain" in options and "data_a" in options:
+        raise ConfigError(
+            f"--domain is {options['domain']!r}, --data_a is {options['data_a']!r}: give only one"
+        )
+    run = None  # one to go on with
+    if "resume" in typed:
+        run = find_run(typed)
+        typed, preset = resumed_options(run, typed)
+    else:
+        preset = command.preset_name(typed)
+        typed = command.with_preset(typed, preset)
+    parts = command.sections(typed)
+    data: DataConfig = config.build(DataConfig, parts["data"])
+    train: TrainConfig = config.build(TrainConfig, parts["train"])
+    if data.crop is None and train.batch_size > 1:
+        raise ConfigError(
+            f"--batch_size is {train.batch_size}, but --preprocess {data.preprocess} leaves images "
+            "of different sizes: take 1"
+        )
+    if not run:
+        runs.refuse_used(train.run_dir)
+    folder = None if data.data_a else find_domain(data)
+    with ExitStack() as at_the_end:
+        start(data, train, parts["method"], preset, folder, run, at_the_end)
+
+
+def find_run(typed: dict[str, Any]) -> Path:
+    """The run that --resume auto goes on with; options that aren't typed are taken from it."""
+    parts = command.sections(typed)
+    if typed["resume"] != "auto":
+        raise ConfigError(
+            f"--resume is {typed['resume']!r}: known: auto (with --run_dir DIR for a certain run)"
+        )
+    train: TrainConfig = config.build(TrainConfig, parts["train"])
+    data: DataConfig = config.build(DataConfig, parts["data"])
+    return runs.find(train.run_dir, results_folder(data, train))
+
+
+def resumed_options(run: Path, typed: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The options of a run with those that are typed over them, and the name of its preset.
+
+    The run's hold those of its preset, as it was then.
+    """
+    record = runs.read(run)
+    old, preset = runs.options(record), record.get("preset", "")
+    if typed.get("method", old["method"]) != old["method"]:
+        raise ConfigError(f"{run} is a run of {old['method']}, not of {typed['method']}")
+    newer = {key: value for key, value in typed.items() if key != "preset"}
+    if typed.get("preset", preset) != preset:
+        was = f"preset {preset!r}" if preset else "no preset"
+        raise ConfigError(
+            f"--preset is {typed['preset']!r}, but {run} was made with {was}: leave --preset out "
+            "to go on with it, or leave --resume out to start a new run"
+        )
+    return command.over(old, newer), preset
+
+
+def results_folder(data: DataConfig, train: TrainConfig) -> Path:
+    """Where the numbered runs of a domain and method are."""
+    names = [data.data_a, data.data_b] if data.data_a else [data.domain]
+    return Path("results") / "2".join(Path(name).resolve().name for name in names) / train.method
+
+
+def start(
+    data: DataConfig,
+    train: TrainConfig,
+    method_options: dict[str, Any],
+    preset: str,
+    folder: Path | None,
+    run: Path | None,
+    at_the_end: ExitStack,
+) -> None:
+    """Build the method, the data and the run folder, then train.
+
+    Args:
+        data: which images.
+        train: how long.
+        method_options: of the method's own Config, as typed.
+        preset: the name of the set of options that the others lie over; may be empty.
+        folder: of the domain, which is downloaded when it isn't there; None for two loose folders.
+        run: one to go on with; None for a new one.
+        at_the_end: gives up what this process holds.
+    """
+    import torch
+    from accelerate import Accelerator, PartialState
+    from accelerate.utils import GradientAccumulationPlugin, parse_flag_from_env, set_seed
+
+    from gan_style import checkpoint, precision
+    from gan_style.data import DomainPair
+    from gan_style.method import TrainedMethod
+    from gan_style.selection import Scorer, obstacle
+    from gan_style.training import Trainer, device_name
+
+    module = methods.load(train.method)
+    if not issubclass(module.Method, TrainedMethod):
+        raise ConfigError(f"{train.method} has nothing to train; use it with translate")
+    method_config = config.build(module.Config, method_options)
+
+    def build() -> TrainedMethod:
+        method = module.Method(method_config)
+        check_size(data, method)
+        method.fit(data.crop)
+        return method
+
+    outline = checkpoint.outline(build)  # before any memory is taken: a run may be somebody else's
+    if run:
+        checkpoint.check_run(outline, run)
+    set_seed(train.seed)  # the same weights in every process
+    method = build()
+    # Before anything is distributed: every process comes to the same answer, and a download may
+    # take longer than processes wait for each other.
+    method.ready()
+    if folder and not folder.is_dir():
+        folder = bring_domain(data)
+    domain = find_images(data, train, method.sides, folder, run)
+    features, no_kid = bring_features(train, method, domain)
+
+    # A run keeps what it began with; else what the launcher was told, unless that is its default.
+    told = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if train.precision == "auto" and run:
+        kept = runs.read(run).get("launch", {}).get("precision", "auto")
+        train = replace(train, precision=config.convert("precision", kept, config.Wanted))
+    if train.precision == "auto" and told in precision.DTYPES:
+        train = replace(train, precision=told)  # type: ignore[arg-type]  # a name of a precision
+    set_deterministic(train.deterministic)
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # as Accelerator does
+    train = replace(train, precision=precision.choose(train.precision, state.device))
+    accelerator = Accelerator(
+        mixed_precision=train.precision.replace("fp32", "no"),
+        # The loop gathers by itself, whatever the launcher has been told.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+    )
+    main, device = accelerator.is_main_process, accelerator.device
+    if device.type == "cpu":
+        # accelerate launch and torchrun leave a process one thread unless told otherwise.
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
+        torch.set_num_threads(train.threads or max(1, available_cores() // here))
+    torch.backends.cudnn.benchmark = data.crop is not None and not train.deterministic
+
+    set_seed(train.seed, device_specific=True)  # not the same pools in every process
+
+    launch = {
+        "processes": accelerator.num_processes,
+        "precision": train.precision,
+        "device": device_name(device),
+    }
+    record = runs.describe(asdict(data), asdict(train), asdict(method_config), launch, preset)
+    if run:
+        old = runs.read(run)
+        runs.check_same(run, old, record)
+        record = runs.resumed(record, old)
+    pair = DomainPair(
+        domain, data, train.seed, method.multiple, method.smallest, main, method.sides
+    )
+    scorer = None
+    if features is not None and main:
+        no_kid = obstacle(method, pair.domain)  # bad images may have been left out
+        scorer = None if no_kid else Scorer(method, pair, train.kid_images, features)
+
+    def claim() -> Path:
+        folder = run or runs.create(train.run_dir, results_folder(data, train))
+        at_the_end.callback(runs.lock(folder).release)
+        if not run:
+            runs.refuse_used(train.run_dir)  # there may be one since we looked
+        return folder
+
+    def newest() -> tuple[Path | None, list[str]]:
+        runs.tidy(run_folder)
+        return checkpoint.newest_sound(run_folder)
+
+    run_folder = in_main(accelerator, claim)
+    last, damaged = in_main(accelerator, newest)
+    trainer = Trainer(method, pair, train, run_folder, record, accelerator, scorer)
+    if last:
+        trainer.resume(last)
+    room = in_main(accelerator, lambda: check_room(trainer))
+    if main:
+        if domain.split and not run:
+            domain.write(run_folder)
+        runs.write(run_folder, record)  # last: with it there is a run to go on with
+        announce(trainer, launch, torch.get_num_threads(), no_kid, damaged, room)
+    try:
+        trainer.train()
+    except RuntimeError as error:
+        if train.deterministic and "deterministic" in str(error):
+            reason = str(error).split(",")[0]
+            raise TrainingError(
+                f"--deterministic can't be kept on {launch['device']}: {reason}"
+            ) from error
+        if accelerator.num_processes > 1 and (  # else torch may have been built without DistError
+            isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+        ):
+            raise TrainingError(
+                f"another process has ended; go on with: --run_dir {run_folder} --resume auto"
+            ) from error
+        raise
+    accelerator.end_training()
+    if main:
+        print(f"finished after {trainer.progress.images} images: weights in {run_folder}")
+        if lowest := trainer.scores.best_line():
+            print(lowest)
+
+
+def available_cores() -> int:
+    """Cores that this process may use; not every system can say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def find_domain(data: DataConfig) -> Path:
+    """The folder of --domain, or where a known one is going to be."""
+    for folder in (Path(data.data_root) / data.domain, Path(data.domain)):
+        if folder.is_dir():
+            return folder
+
+    from data_tools import download
+
+    if data.domain in download.known():
+        return Path(data.data_root) / data.domain
+    known = config.did_you_mean(data.domain, download.known())
+    raise DataError(f"--domain is {data.domain!r}, which is no folder and no known name: {known}")
+
+
+def bring_domain(data: DataConfig) -> Path:
+    """The folder of a known domain, brought here."""
+    from data_tools import download
+
+    return download.download(data.domain, Path(data.data_root))
+
+
+def bring_features(train: TrainConfig, method, domain):  # type: ignore[no-untyped-def]
+    """What KID compares images by, for the main process; and why there is no KID, where not.
+
+    Before anything is distributed, as what `method.ready` fetches; but nobody needs it to train.
+    """
+    from gan_style import selection
+
+    if not train.kid_every or int(os.environ.get("RANK", "0")):
+        return None, ""
+    if reason := selection.obstacle(method, domain):
+        return None, reason
+    try:
+        return selection.load_features(), ""
+    except Interrupted:
+        raise
+    except UserError as error:
+        return None, str(error)
+
+
+def find_images(  # type: ignore[no-untyped-def]
+    data: DataConfig, train: TrainConfig, sides, folder: Path | None, run: Path | None
+):
+    """The domain's files; a split of loose folders is made once and kept with the run."""
+    from gan_style import data as images
+
+    if run and (not folder or (run / "trainA.txt").exists()):
+        return images.domain_from_lists(results_folder(data, train).parent.name, run)
+    if folder and len(sides) == 1 and images.is_loose(folder):
+        return images.domain_from_one_folder(folder, sides[0], data.test_share, train.seed)
+    if folder:
+        return images.domain_from_folder(folder, sides)
+    return images.domain_from_two_folders(
+        Path(data.data_a), Path(data.data_b), data.test_share, train.seed
+    )
+
+
+def in_main(accelerator, function):  # type: ignore[no-untyped-def]
+    """What `function` returns in the main process, in every process; or the error it raises."""
+    from accelerate.utils import broadcast_object_list
+
+    answer: list[Any] = [None]
+    if accelerator.is_main_process:
+        try:
+            answer = [function()]
+        except UserError as error:
+            answer = [error]
+    broadcast_object_list(answer)
+    if isinstance(answer[0], UserError):
+        raise answer[0]
+    return answer[0]
+
+
+def set_deterministic(wanted: bool) -> None:
+    """Of several ways to compute the same, only those that always round alike; or any."""
+    import torch
+
+    # Read when cuBLAS starts. https://pytorch.org/docs/stable/notes/randomness.html
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted)
+    # On, it fills what is allocated before it is written to: costly, and nothing here reads it.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def check_room(trainer) -> str:  # type: ignore[no-untyped-def]
+    """Refuse a disk that can't take the run's checkpoints; what to know of its pictures, if any."""
+    run, (needed, pictures) = trainer.run, trainer.bytes_needed()
+    needed = max(0, needed - runs.bytes_of_weights(run))
+    free = shutil.disk_usage(run).free
+    if needed > free:
+        raise WriteError(
+            f"{run} is on a disk with {free / 1e9:.1f} GB free, but the run's weights and "
+            f"{trainer.config.keep + 1} checkpoints take {needed / 1e9:.1f} GB: make room, or give "
+            "another --run_dir"
+        )
+    if needed + pictures > free:
+        return (
+            f"the disk has {free / 1e9:.1f} GB free, too little for {pictures / 1e9:.1f} GB of "
+            "samples beside the checkpoints: --sample_every draws fewer"
+        )
+    return ""
+
+
+def check_size(data: DataConfig, method) -> None:  # type: ignore[no-untyped-def]
+    """Refuse crops that the networks can't take."""
+    if data.crop is None:
+        if method.batches_a_step > 1:
+            raise ConfigError(
+                f"--preprocess {data.preprocess} leaves images of different sizes, but a step of "
+                f"this method reads {method.batches_a_step} together: take another --preprocess"
+            )
+        return
+    for option, pixels in zip(("size", "width"), data.crop, strict=True):
+        fitting = max(method.smallest, pixels // method.multiple * method.multiple)
+        fitting = -(-fitting // method.multiple) * method.multiple
+        if pixels != fitting:
+            need = f"a multiple of {method.multiple} and " if method.multiple > 1 else ""
+            raise ConfigError(
+                f"--{option} is {pixels}, but these networks need {need}at least "
+                f"{method.smallest}: try {fitting}"
+            )
+
+
+def announce(  # type: ignore[no-untyped-def]
+    trainer, launch: dict[str, Any], threads: int, no_kid: str, damaged: list[str], room: str
+) -> None:
+    """Say what really runs: launchers may start other than what was asked for."""
+    pair, domain, config = trainer.data, trainer.data.domain, trainer.config
+    training = " and ".join(f"{len(domain.train(s))} {s.upper()}" for s in pair.sides)
+    testing = " and ".join(str(len(domain.test(s))) for s in pair.sides)
+    images = config.batch_size * config.gradient_accumulation_steps * launch["processes"]
+    place = launch["device"] + (
+        f" ({threads} thread{'s' * (threads > 1)} each)" if launch["device"] == "cpu" else ""
+    )
+    lines = [
+        f"{config.method} on {domain.name}: {training} to train, {testing} to test",
+        f"{launch['processes']} process{'es' * (launch['processes'] > 1)} on {place}, "
+        f"{launch['precision']}, {images} image{'s' * (images > 1)} an optimizer step",
+        f"run folder: {trainer.run}   curves and samples: tensorboard --logdir {trainer.run}",
+    ]
+    if skipped := pair.skipped:
+        lines.append(f"bad images left out: {len(skipped)} ({'; '.join(skipped)})")
+    if room:
+        lines.append(room)
+    if no_kid:
+        lines.append(f"no KID: {no_kid}")
+    if trainer.scores_anew:
+        lines.append("other test images than before: KID and the best weights start anew")
+    lines += [f"checkpoint left out as it is damaged: {problem}" for problem in damaged]
+    if trainer.progress.images:
+        lines.append(f"going on after {trainer.progress.images} images")
+    elif trainer.config.resume:
+        lines.append("no checkpoint was there yet: starting from the beginning")
+    print("\n".join(lines))
