@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,6 +159,11 @@ def look(folder: str, /, crop: int = 256) -> int:
     report = check(Path(folder), crop)
     print(text(report, crop))
     return 1 if report.problems else 0
+
+
+def main(arguments: Sequence[str]) -> int | None:
+    """`gan_style check`: the same with what was typed after it."""
+    return command.alone(arguments, look, lambda: HELP)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Commands: python -m gan_style COMMAND --option=value ..."""
+"""Commands: gan_style COMMAND --option=value ..., or python -m gan_style COMMAND ..."""
 
+import importlib
 import inspect
 import shlex
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from gan_style import command, launch, methods, runs
+import gan_style
+from gan_style import command, methods, runs
 from gan_style.config import Wanted, at_least, build, describe, did_you_mean, help_text, presets
 from gan_style.errors import ConfigError, DataError
 from gan_style.files import make_writable
@@ -630,6 +632,16 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "metrics": list_metrics,
     "weights": list_weights,
 }
+# Commands that are modules, imported when they are called; `main` takes what was typed after them.
+MODULES = {
+    "train": ("gan_style.launch", "Train a method on unpaired collections of images."),
+    "download": ("data_tools.download", "Bring a known dataset, ready for training."),
+    "check": ("data_tools.check", "Open every image of a dataset and say what is wrong with it."),
+    "synth": (
+        "data_tools.synth",
+        "Draw a toy dataset: discs on dark gradients (A), stripes and squares on light (B).",
+    ),
+}
 
 
 def _output_names(content: Path) -> dict[Path, Path]:
@@ -666,16 +678,17 @@ def _float64(device):  # type: ignore[no-untyped-def]  # torch.device, imported 
 
 
 def _overview() -> str:
-    width = max(map(len, COMMANDS)) + 3
-    summaries = [f"  {n:{width}}{(getdoc(f) or '').splitlines()[0]}" for n, f in COMMANDS.items()]
+    summaries = {name: (getdoc(f) or "").splitlines()[0] for name, f in COMMANDS.items()}
+    summaries |= {name: summary for name, (_, summary) in MODULES.items()}
+    width = max(map(len, summaries)) + 3
     return "\n".join(
         [
-            "Commands: python -m gan_style COMMAND --option=value ...",
+            "Commands: gan_style COMMAND --option=value ..., or python -m gan_style COMMAND ...",
             "",
-            *summaries,
+            *(f"  {name:{width}}{summary}" for name, summary in summaries.items()),
             "",
-            "Options of a command: python -m gan_style COMMAND --help",
-            "Training: python train.py --help",
+            "Options of a command: gan_style COMMAND --help",
+            "Training on several processes: accelerate launch -m gan_style train ...",
         ]
     )
 
@@ -686,13 +699,16 @@ def main() -> int | None:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_overview())
         return None
-    if arguments[0] == "train":  # its options are a method's, which its own parsing finds out
-        launch.main(arguments[1:])
+    if arguments[0] in ("--version", "-V"):
+        print(f"gan_style {gan_style.__version__}")
         return None
+    if arguments[0] in MODULES:
+        module = importlib.import_module(MODULES[arguments[0]][0])
+        code: int | None = module.main(arguments[1:])
+        return code
     if arguments[0] not in COMMANDS:
-        raise ConfigError(
-            f"unknown command {arguments[0]!r}: {did_you_mean(arguments[0], COMMANDS)}"
-        )
+        near = did_you_mean(arguments[0], [*COMMANDS, *MODULES])
+        raise ConfigError(f"unknown command {arguments[0]!r}: {near}")
     function = COMMANDS[arguments[0]]
     words, options = command.parse(arguments[1:])
     if "help" in options:
@@ -703,5 +719,10 @@ def main() -> int | None:
     return command.call(function, words, options if own_file else command.with_file(options))
 
 
-if __name__ == "__main__":
+def cli() -> None:
+    """The console script `gan_style`."""
     command.run("gan_style", main)
+
+
+if __name__ == "__main__":
+    cli()

@@ -107,17 +107,20 @@ def call(
     return function(*ordered, **values, **others)
 
 
+def alone(
+    arguments: Sequence[str], function: Callable[..., int | None], text: Callable[[], str]
+) -> int | None:
+    """Call a command with what was typed; without arguments, or for --help, print its `text`."""
+    words, options = parse(arguments)
+    if "help" in options or not (words or options):
+        print(text())
+        return None
+    return call(function, words, options)
+
+
 def only(program: str, function: Callable[..., int | None], text: Callable[[], str]) -> None:
-    """The whole of a program that is one command; without arguments, or for --help, its `text`."""
-
-    def main() -> int | None:
-        words, options = parse(sys.argv[1:])
-        if "help" in options or not (words or options):
-            print(text())
-            return None
-        return call(function, words, options)
-
-    run(program, main)
+    """The whole of a program that is one command."""
+    run(program, lambda: alone(sys.argv[1:], function, text))
 
 
 def with_file(options: dict[str, str]) -> dict[str, Any]:
