@@ -85,7 +85,7 @@ def translate(
     chosen = _choose(translate, run, method, weights, options)
     import torch
 
-    from gan_style import checkpoint, translation
+    from gan_style import checkpoint, devices, translation
     from gan_style.images import SUFFIXES
     from gan_style.method import OptimisedMethod
     from gan_style.precision import choose
@@ -114,7 +114,7 @@ def translate(
         folder, jobs = _single(folder, jobs)
     if not resume:
         _refuse_existing(folder, [job.name for job in jobs], overwrite)
-    place = _device(device)
+    place = devices.find(device)
     numbers = choose(precision, place)
     torch.manual_seed(seed)
     built = _build(chosen)
@@ -367,7 +367,7 @@ def evaluate(
     at_least(1, batch_size=batch_size, workers=workers)
     at_least(0, seed=seed)
     at_least(32, size=size)
-    from gan_style import evaluation
+    from gan_style import devices, evaluation
     from gan_style.files import write_json
     from gan_style.images import list_images
     from gan_style.pairs import output_names
@@ -381,7 +381,7 @@ def evaluate(
         _path(reconstructed),
     )  # fmt: skip
     target = _path(collection) or (Path(style) if Path(style).is_dir() and style else None)
-    place = _float64(_device(device))
+    place = _float64(devices.find(device))
     make_writable(path.parent)
     how = evaluation.How(
         device=place,
@@ -464,9 +464,10 @@ def cost(
     from gan_style.precision import choose
     from gan_style.weights import known, used
 
-    place = _device(device)
+    place = devices.find(device)
     built = _build(chosen).to(place).eval().requires_grad_(False)
     measured = costs.measure(
+    from gan_style import devices
         built,
         takes_style=chosen.module.PAPER.style == "image",
         device=place,
@@ -505,13 +506,13 @@ def compare(config: str, redo: str = "", **options: str) -> None:
         redo: labels of methods to do anew all the same, joined by commas.
         options: any option of the comparison, over the file's: --pairs 8.
     """
-    from gan_style import comparison, report
+    from gan_style import comparison, devices, report
 
     what, entries = comparison.read(Path(config), options)
     typed = ["python", "-m", "gan_style", "compare", f"--config={config}"]
     typed += [f"--{key}={value}" for key, value in options.items()]
     labels = [label for label in redo.split(",") if label]
-    device = _float64(_device(what.device))
+    device = _float64(devices.find(what.device))
     folder = comparison.compare(what, entries, shlex.join(typed), labels, device, print)
     print(f"report: {report.write(folder, what.rows)}")
 
@@ -645,17 +646,6 @@ def _refuse_existing(folder: Path, names: list[Path], overwrite: bool) -> None:
             f"{folder} holds {len(there)} of these images already, such as {there[0]}: "
             "give another --out, or --overwrite"
         )
-
-
-def _device(wanted: str):  # type: ignore[no-untyped-def]  # torch.device, imported late
-    import torch
-
-    name = wanted or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.zeros(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"--device is {wanted!r}, which doesn't work here: {reason}") from error
 
 
 def _float64(device):  # type: ignore[no-untyped-def]  # torch.device, imported late

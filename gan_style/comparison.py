@@ -536,7 +536,8 @@ class Bench:
             raise Failed("it has nothing to train on: give it a domain, or the comparison")
         key = fingerprint([flat], _read_by_training(flat))
         run = stages.folder / f"run-{key[:8]}"  # a run of other options or images stays
-        typed = [*GAN_STYLE, "train", f"--run_dir={run}", *_flags(options)]
+        on_cpu = ["env", "ACCELERATE_USE_CPU=true"] if self.comparison.device == "cpu" else []
+        typed = [*on_cpu, *GAN_STYLE, "train", f"--run_dir={run}", *_flags(options)]
         row["commands"].append(_shown(typed))
 
         def train(resume: bool) -> None:

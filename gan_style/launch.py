@@ -138,7 +138,7 @@ def start(
     from accelerate import Accelerator, PartialState
     from accelerate.utils import GradientAccumulationPlugin, parse_flag_from_env, set_seed
 
-    from gan_style import checkpoint, precision
+    from gan_style import checkpoint, devices, precision
     from gan_style.data import DomainPair
     from gan_style.method import TrainedMethod
     from gan_style.selection import Scorer, obstacle
@@ -151,6 +151,8 @@ def start(
 
     def build() -> TrainedMethod:
         method = module.Method(method_config)
+    if not parse_flag_from_env("ACCELERATE_USE_CPU"):
+        devices.refuse_unusable_gpu()
         check_size(data, method)
         method.fit(data.crop)
         return method
