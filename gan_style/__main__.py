@@ -12,7 +12,16 @@ from types import ModuleType
 from typing import Any, Literal
 
 from gan_style import command, launch, methods, runs
-from gan_style.config import Wanted, at_least, build, describe, did_you_mean, help_text, presets
+from gan_style.config import (
+    Wanted,
+    at_least,
+    build,
+    describe,
+    did_you_mean,
+    help_text,
+    presets,
+    refuse_unknown,
+)
 from gan_style.errors import ConfigError, DataError
 from gan_style.files import make_writable
 
@@ -207,10 +216,8 @@ def _method_options(
 ) -> dict[str, Any]:
     """The method's options as typed, over those of the run or of a preset."""
     names = [field.name for field in describe(methods.source(name))]
-    for key in options:
-        if key not in [*names, "preset"]:
-            known = {*names, *inspect.signature(function).parameters} - {"options"}
-            raise ConfigError(f"unknown option --{key}: {did_you_mean(key, known, '--')}")
+    own = inspect.signature(function).parameters.keys() - {"options"}
+    refuse_unknown(options, dict.fromkeys([*names, *own, "preset"], ()))
     if record and (unknown := set(record["method"]) - set(names)):
         raise ConfigError(
             f"the run has --{min(unknown)}, which {name} doesn't know: another version made it"
@@ -460,6 +467,7 @@ def cost(
         raise DataError(f"{out} is there already: give another --out, or --overwrite")
     chosen = _choose(cost, run, method, weights, options)
     from gan_style import cost as costs
+    from gan_style import devices
     from gan_style.files import write_json
     from gan_style.precision import choose
     from gan_style.weights import known, used
@@ -467,7 +475,6 @@ def cost(
     place = devices.find(device)
     built = _build(chosen).to(place).eval().requires_grad_(False)
     measured = costs.measure(
-    from gan_style import devices
         built,
         takes_style=chosen.module.PAPER.style == "image",
         device=place,

@@ -180,9 +180,7 @@ def read(path: Path, typed: Mapping[str, str]) -> tuple[Comparison, list[Entry]]
     content = config.parse_toml(path)
     tables = content.pop("methods", {})
     known = [each.name for each in fields(Comparison)]
-    for key in {**content, **typed}:
-        if key not in known:
-            raise ConfigError(f"unknown option --{key}: {did_you_mean(key, known, '--')}")
+    config.refuse_unknown({**content, **typed}, dict.fromkeys(known, ()), "compare")
     if not isinstance(tables, dict) or not tables:
         raise ConfigError(f"--config {path}: no table [methods.<label>], nothing to compare")
     comparison: Comparison = config.build(Comparison, {**content, **typed})
