@@ -14,7 +14,16 @@ from typing import Any, Literal
 
 import gan_style
 from gan_style import command, methods, runs
-from gan_style.config import Wanted, at_least, build, describe, did_you_mean, help_text, presets
+from gan_style.config import (
+    Wanted,
+    at_least,
+    build,
+    describe,
+    did_you_mean,
+    help_text,
+    presets,
+    refuse_unknown,
+)
 from gan_style.errors import ConfigError, DataError
 from gan_style.files import make_writable
 
@@ -87,7 +96,7 @@ def translate(
     chosen = _choose(translate, run, method, weights, options)
     import torch
 
-    from gan_style import checkpoint, translation
+    from gan_style import checkpoint, devices, translation
     from gan_style.images import SUFFIXES
     from gan_style.method import OptimisedMethod
     from gan_style.precision import choose
@@ -116,7 +125,7 @@ def translate(
         folder, jobs = _single(folder, jobs)
     if not resume:
         _refuse_existing(folder, [job.name for job in jobs], overwrite)
-    place = _device(device)
+    place = devices.find(device)
     numbers = choose(precision, place)
     torch.manual_seed(seed)
     built = _build(chosen)
@@ -209,10 +218,8 @@ def _method_options(
 ) -> dict[str, Any]:
     """The method's options as typed, over those of the run or of a preset."""
     names = [field.name for field in describe(methods.source(name))]
-    for key in options:
-        if key not in [*names, "preset"]:
-            known = {*names, *inspect.signature(function).parameters} - {"options"}
-            raise ConfigError(f"unknown option --{key}: {did_you_mean(key, known, '--')}")
+    own = inspect.signature(function).parameters.keys() - {"options"}
+    refuse_unknown(options, dict.fromkeys([*names, *own, "preset"], ()))
     if record and (unknown := set(record["method"]) - set(names)):
         raise ConfigError(
             f"the run has --{min(unknown)}, which {name} doesn't know: another version made it"
@@ -369,7 +376,7 @@ def evaluate(
     at_least(1, batch_size=batch_size, workers=workers)
     at_least(0, seed=seed)
     at_least(32, size=size)
-    from gan_style import evaluation
+    from gan_style import devices, evaluation
     from gan_style.files import write_json
     from gan_style.images import list_images
     from gan_style.pairs import output_names
@@ -383,7 +390,7 @@ def evaluate(
         _path(reconstructed),
     )  # fmt: skip
     target = _path(collection) or (Path(style) if Path(style).is_dir() and style else None)
-    place = _float64(_device(device))
+    place = _float64(devices.find(device))
     make_writable(path.parent)
     how = evaluation.How(
         device=place,
@@ -462,11 +469,12 @@ def cost(
         raise DataError(f"{out} is there already: give another --out, or --overwrite")
     chosen = _choose(cost, run, method, weights, options)
     from gan_style import cost as costs
+    from gan_style import devices
     from gan_style.files import write_json
     from gan_style.precision import choose
     from gan_style.weights import known, used
 
-    place = _device(device)
+    place = devices.find(device)
     built = _build(chosen).to(place).eval().requires_grad_(False)
     measured = costs.measure(
         built,
@@ -507,13 +515,13 @@ def compare(config: str, redo: str = "", **options: str) -> None:
         redo: labels of methods to do anew all the same, joined by commas.
         options: any option of the comparison, over the file's: --pairs 8.
     """
-    from gan_style import comparison, report
+    from gan_style import comparison, devices, report
 
     what, entries = comparison.read(Path(config), options)
     typed = ["python", "-m", "gan_style", "compare", f"--config={config}"]
     typed += [f"--{key}={value}" for key, value in options.items()]
     labels = [label for label in redo.split(",") if label]
-    device = _float64(_device(what.device))
+    device = _float64(devices.find(what.device))
     folder = comparison.compare(what, entries, shlex.join(typed), labels, device, print)
     print(f"report: {report.write(folder, what.rows)}")
 
@@ -657,17 +665,6 @@ def _refuse_existing(folder: Path, names: list[Path], overwrite: bool) -> None:
             f"{folder} holds {len(there)} of these images already, such as {there[0]}: "
             "give another --out, or --overwrite"
         )
-
-
-def _device(wanted: str):  # type: ignore[no-untyped-def]  # torch.device, imported late
-    import torch
-
-    name = wanted or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.zeros(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"--device is {wanted!r}, which doesn't work here: {reason}") from error
 
 
 def _float64(device):  # type: ignore[no-untyped-def]  # torch.device, imported late

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from gan_style import command, config, methods, runs
 from gan_style.config import DataConfig, TrainConfig
@@ -26,9 +26,10 @@ Reads   data/<domain>/{trainA,trainB,testA,testB}; a known domain is downloaded 
         A method that reads one side only takes any folder of images as --domain too.
 Writes  results/<domain>/<method>/<number>: config.json, weights, checkpoints, TensorBoard events.
 
-  python train.py                                        museum paintings that come by pip
-  accelerate launch train.py --domain monet2photo        the published recipe
+  accelerate launch train.py --domain monet2photo        the published recipe, in one process too:
+  python train.py --domain monet2photo
   accelerate launch train.py --domain my/folder --size 128 --minutes 20
+  accelerate launch train.py --data_a photos --data_b paintings
   accelerate launch train.py --domain monet2photo --resume auto
   ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 train.py --domain monet2photo
 
@@ -70,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"--batch_size is {train.batch_size}, but --preprocess {data.preprocess} leaves images "
             "of different sizes: take 1"
         )
+    if not (data.domain or data.data_a):
+        refuse_no_images()
     if not run:
         runs.refuse_used(train.run_dir)
     folder = None if data.data_a else find_domain(data)
@@ -86,6 +89,10 @@ def find_run(typed: dict[str, Any]) -> Path:
         )
     train: TrainConfig = config.build(TrainConfig, parts["train"])
     data: DataConfig = config.build(DataConfig, parts["data"])
+    if not (train.run_dir or data.domain or data.data_a):
+        raise ConfigError(
+            "--resume auto: give --run_dir DIR, or the --domain whose newest run it is"
+        )
     return runs.find(train.run_dir, results_folder(data, train))
 
 
@@ -138,12 +145,14 @@ def start(
     from accelerate import Accelerator, PartialState
     from accelerate.utils import GradientAccumulationPlugin, parse_flag_from_env, set_seed
 
-    from gan_style import checkpoint, precision
+    from gan_style import checkpoint, devices, precision
     from gan_style.data import DomainPair
     from gan_style.method import TrainedMethod
     from gan_style.selection import Scorer, obstacle
     from gan_style.training import Trainer, device_name
 
+    if not parse_flag_from_env("ACCELERATE_USE_CPU"):
+        devices.refuse_unusable_gpu()
     module = methods.load(train.method)
     if not issubclass(module.Method, TrainedMethod):
         raise ConfigError(f"{train.method} has nothing to train; use it with translate")
@@ -257,6 +266,17 @@ def start(
 def available_cores() -> int:
     """Cores that this process may use; not every system can say."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def refuse_no_images() -> NoReturn:
+    """Nobody's images are brought and trained on without being asked for."""
+    from data_tools import download
+
+    raise ConfigError(
+        "no images to train on: give --domain DIR, or one that is fetched "
+        f"(--domain {', '.join(download.known())}), or two folders, --data_a DIR --data_b DIR; "
+        "a demonstration: make demo"
+    )
 
 
 def find_domain(data: DataConfig) -> Path:
