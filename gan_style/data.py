@@ -309,8 +309,10 @@ class DomainPair:
         if pipeline is None:
             pipeline = self.local.pipeline = _pipeline(self.config)
         number = SIDES.index(side)
-        seed = np.random.SeedSequence((self.seed, position, number)).generate_state(1)[0]
-        pipeline.set_random_seed(int(seed))
+        seed = int(np.random.SeedSequence((self.seed, position, number)).generate_state(1)[0])
+        # One state for all transforms: set_random_seed gives each its own of the same seed, and the
+        # first draw of the crop is that of the flip.
+        pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
         return to_tensor(pipeline(image=self.cache.read(path))["image"])
 
     def batches(
