@@ -14,7 +14,7 @@ from typing import Any, Literal
 from gan_style import command, launch, methods, runs
 from gan_style.config import Wanted, at_least, build, describe, did_you_mean, help_text, presets
 from gan_style.errors import ConfigError, DataError
-from gan_style.files import make_writable
+from gan_style.files import listed, make_writable
 
 Weights = Literal["raw", "ema", "best"]  # of a run
 
@@ -148,8 +148,8 @@ def translate(
     there = len(jobs) - len(bad)
     print(f"{there} of {len(jobs)} are in {folder}" if resume else f"{there} written to {folder}")
     if bad:
-        listed = "; ".join(dict.fromkeys(map(str, bad)))
-        raise DataError(f"{len(bad)} of {len(jobs)} images were left out: {listed}")
+        named = listed(list(dict.fromkeys(map(str, bad))), folder / "left_out.txt")
+        raise DataError(f"{len(bad)} of {len(jobs)} images were left out: {named}")
 
 
 @dataclass(frozen=True)
