@@ -166,7 +166,8 @@ class Trainer:
             player: accelerator.prepare(optimizer) for player, optimizer in optimizers.items()
         }
         self.samples = data.samples(config.samples)
-        self._noted = self._noted_before = len(data.left_out)  # of an earlier part of the run
+        self._earlier = runs.left_out(run)
+        self._noted, self._told = len(data.left_out), 0  # images left out
         self.curves: Curves | None = None  # the main process's, while it trains
 
     def bytes_needed(self) -> tuple[int, int]:
@@ -323,17 +324,20 @@ class Trainer:
         return self._to_device(batch)
 
     def _note_left_out(self) -> None:
-        """Say which images can't be read any more, and keep that with the run."""
+        """Say which images can't be read any more, in one process, and keep that with the run."""
         if len(self.data.left_out) == self._noted:
             return
-        images = list(self.data.left_out.items())[self._noted :]  # at once: threads add to it
-        runs.leave_out(self.run, [(part, path.absolute(), why) for (part, path), why in images])
-        for _, reason in images:
-            self._noted += 1
-            number = self._noted - self._noted_before
-            if number <= SHOWN:
+        found = list(self.data.left_out.items())[self._noted :]  # at once: threads add to it
+        self._noted += len(found)
+        others = runs.left_out(self.run) - self._earlier  # have been said by another process
+        images = [(part, path.absolute(), reason) for (part, path), reason in found]
+        images = [image for image in images if image[:2] not in others]
+        runs.leave_out(self.run, images)
+        for _, _, reason in images:
+            self._told += 1
+            if self._told <= SHOWN:
                 tqdm.write(f"left out from now on: {reason}", file=sys.stderr)
-            elif number == SHOWN + 1:
+            elif self._told == SHOWN + 1:
                 tqdm.write(f"more are left out: see {self.run / runs.LEFT_OUT}", file=sys.stderr)
 
     def _to_device(self, batch: Batch) -> Batch:

@@ -4,10 +4,12 @@ import json
 import tempfile
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 from PIL import Image
 
 from gan_style import data as module
@@ -18,6 +20,7 @@ from gan_style.errors import DataError
 from gan_style.files import listed
 from gan_style.images import ImageError
 from gan_style.methods import cyclegan
+from gan_style.training import Trainer
 
 DECODED = {"cache_gb": 0, "sample_every": 0, "run_dir": "run"}  # nothing is in memory
 
@@ -150,10 +153,29 @@ def vanishing(monkeypatch):
     return plan
 
 
-def test_a_run_goes_on_without_an_image_and_counts_it(train, toy, vanishing):
-    path = sorted_images(toy / "trainA")[1]
+def test_several_processes_say_so_once(tmp_path, monkeypatch):
+    noted, left_out = [], {("trainA", Path("x.png")): "x.png: no such file"}
+    monkeypatch.setattr(module.tqdm, "write", lambda text, **options: noted.append(text))
+    processes = [
+        SimpleNamespace(
+            data=SimpleNamespace(left_out=left_out), run=tmp_path, _earlier=set(), _noted=0, _told=0
+        )
+        for _ in range(2)
+    ]
+    for process in processes * 2:
+        Trainer._note_left_out(process)
+    assert noted == ["left out from now on: x.png: no such file"]
+    assert len((tmp_path / runs.LEFT_OUT).read_text().splitlines()) == 1
+
+
+def test_a_run_goes_on_without_an_image_says_so_once_and_counts_it(
+    train, toy, vanishing, monkeypatch
+):
+    path, noted = sorted_images(toy / "trainA")[1], []
+    monkeypatch.setattr(module.tqdm, "write", lambda text, **options: noted.append(text))
     vanishing(1, path)
     train(domain=toy, images=24, **DECODED)
+    assert noted == [f"left out from now on: {path}: no such file"]
     assert json.loads(Path("run/progress.json").read_text())["left_out"] == 1
     assert runs.left_out(Path("run")) == {("trainA", path.absolute())}
 
@@ -162,7 +184,6 @@ def test_the_lines_about_a_run_have_a_bound(train_alone, tmp_path, vanishing, ca
     noted = []
     monkeypatch.setattr(module.tqdm, "write", lambda text, **options: noted.append(text))
     from data_tools import synth
-    from tests.conftest import TINY
 
     folder = synth.make(tmp_path / "many", size=24, train=40, test=3)
     vanishing(1, *sorted_images(folder / "trainA")[:30])
