@@ -25,7 +25,7 @@ from gan_style.config import (
     refuse_unknown,
 )
 from gan_style.errors import ConfigError, DataError
-from gan_style.files import make_writable
+from gan_style.files import listed, make_writable
 
 Weights = Literal["raw", "ema", "best"]  # of a run
 
@@ -159,8 +159,8 @@ def translate(
     there = len(jobs) - len(bad)
     print(f"{there} of {len(jobs)} are in {folder}" if resume else f"{there} written to {folder}")
     if bad:
-        listed = "; ".join(dict.fromkeys(map(str, bad)))
-        raise DataError(f"{len(bad)} of {len(jobs)} images were left out: {listed}")
+        named = listed(list(dict.fromkeys(map(str, bad))), folder / "left_out.txt")
+        raise DataError(f"{len(bad)} of {len(jobs)} images were left out: {named}")
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class DataConfig:
     serial_b: bool = False  # take B in order with A instead of at random
     background: str = "white"  # under transparent images
     skip_bad_images: bool = False  # leave unreadable images out instead of stopping
-    cache_gb: float = 4.0  # decoded images kept in memory by each process; 0 decodes every time
+    cache_gb: float = 4.0  # images kept in memory by each process, if as much is free; 0 keeps none
     workers: int = 2  # threads that decode and crop
 
     def __post_init__(self) -> None:

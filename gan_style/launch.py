@@ -19,6 +19,7 @@ from gan_style.errors import (
     UserError,
     WriteError,
 )
+from gan_style.files import listed
 
 HELP = """Train a method on unpaired collections of images.
 
@@ -146,7 +147,7 @@ def start(
     from accelerate.utils import GradientAccumulationPlugin, parse_flag_from_env, set_seed
 
     from gan_style import checkpoint, devices, precision
-    from gan_style.data import DomainPair
+    from gan_style.data import DomainPair, with_absent
     from gan_style.method import TrainedMethod
     from gan_style.selection import Scorer, obstacle
     from gan_style.training import Trainer, device_name
@@ -175,6 +176,8 @@ def start(
     if folder and not folder.is_dir():
         folder = bring_domain(data)
     domain = find_images(data, train, method.sides, folder, run)
+    left_out = runs.left_out(run) if run else set()
+    domain = with_absent(domain, left_out)
     features, no_kid = bring_features(train, method, domain)
 
     # A run keeps what it began with; else what the launcher was told, unless that is its default.
@@ -193,10 +196,10 @@ def start(
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
     )
     main, device = accelerator.is_main_process, accelerator.device
+    processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
     if device.type == "cpu":
         # accelerate launch and torchrun leave a process one thread unless told otherwise.
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
-        torch.set_num_threads(train.threads or max(1, available_cores() // here))
+        torch.set_num_threads(train.threads or max(1, available_cores() // processes_here))
     torch.backends.cudnn.benchmark = data.crop is not None and not train.deterministic
 
     set_seed(train.seed, device_specific=True)  # not the same pools in every process
@@ -212,8 +215,11 @@ def start(
         runs.check_same(run, old, record)
         record = runs.resumed(record, old)
     pair = DomainPair(
-        domain, data, train.seed, method.multiple, method.smallest, main, method.sides
-    )
+        domain, data, train.seed, method.multiple, method.smallest, main, method.sides,
+        method.grey_sides, left_out, processes_here,
+    )  # fmt: skip
+    # Where a disk falters they may have come to different answers; a stream has one.
+    pair.domain, pair.skipped = in_main(accelerator, lambda: (pair.domain, pair.skipped))
     scorer = None
     if features is not None and main:
         no_kid = obstacle(method, pair.domain)  # bad images may have been left out
@@ -259,6 +265,8 @@ def start(
     accelerator.end_training()
     if main:
         print(f"finished after {trainer.progress.images} images: weights in {run_folder}")
+        if gone := len(runs.left_out(run_folder)):
+            print(f"images left out on the way: {gone}, listed in {run_folder / runs.LEFT_OUT}")
         if lowest := trainer.scores.best_line():
             print(lowest)
 
@@ -421,7 +429,18 @@ def announce(  # type: ignore[no-untyped-def]
         f"run folder: {trainer.run}   curves and samples: tensorboard --logdir {trainer.run}",
     ]
     if skipped := pair.skipped:
-        lines.append(f"bad images left out: {len(skipped)} ({'; '.join(skipped)})")
+        named = listed(skipped, trainer.run / "bad_images.txt")
+        lines.append(f"bad images left out: {len(skipped)} ({named})")
+    if pair.left_out:
+        lines.append(
+            f"images left out before that still can't be read: {len(pair.left_out)}, listed in "
+            f"{trainer.run / runs.LEFT_OUT}"
+        )
+    if pair.cache.short:
+        lines.append(
+            f"{pair.cache.size / 1e9:.1f} GB of images are kept in memory, not --cache_gb "
+            f"{pair.config.cache_gb:g}, as no more is free; the others are read every time"
+        )
     if room:
         lines.append(room)
     if no_kid:

@@ -28,6 +28,7 @@ from gan_style.images import (
     save_png,
     scaled_size,
     to_array,
+    to_grey,
     to_tensor,
 )
 from gan_style.method import Method, OptimisedMethod, Style, Styles
@@ -272,7 +273,7 @@ def translate_files(
             total=len(jobs), initial=len(jobs) - len(waiting), unit=" images",
             delay=0 if pictures else 2, dynamic_ncols=True, disable=pictures and len(jobs) == 1,
         ) as bar:  # fmt: skip
-            for batch in _batches(waiting, how, bad):
+            for batch in _batches(waiting, how, method.grey, bad):
                 started = _now(how.device)
                 with memory.explained(batch[0][0].content):
                     images = _translate(method, batch, out, how, options)
@@ -420,14 +421,15 @@ def _mask(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 
 def _batches(
-    jobs: Sequence[Job], how: How, bad: list[ImageError]
+    jobs: Sequence[Job], how: How, grey: bool, bad: list[ImageError]
 ) -> Iterator[list[tuple[Job, np.ndarray]]]:
     """Neighbouring jobs of one size together, with styles one by one; `bad` gets the unreadable."""
 
     def readable() -> Iterator[tuple[Job, np.ndarray]]:
         for job in jobs:
             try:
-                array = to_array(load_image(job.content, how.background))
+                image = load_image(job.content, how.background)
+                array = to_array(to_grey(image) if grey else image)
                 for style in job.styles:
                     _read(style.path, how.background)
                 yield job, resize(array, scaled_size(array.shape[:2], how.side))
