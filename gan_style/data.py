@@ -16,9 +16,9 @@ import os
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
@@ -29,6 +29,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gan_style.config import PARTS, DataConfig
+from gan_style.downloads import sha256_of
 from gan_style.errors import DataError, printable
 from gan_style.images import (
     PIXELS,
@@ -60,6 +61,7 @@ class Domain:
     testA: tuple[Path, ...]
     testB: tuple[Path, ...]
     split: bool = False  # into train and test by us: `write` keeps it with the run
+    folders: Mapping[str, Path] = field(default_factory=dict)  # of each part, names are within
 
     def train(self, side: Side) -> tuple[Path, ...]:
         """The training images of a side."""
@@ -69,10 +71,16 @@ class Domain:
         """The test images of a side."""
         return self.testA if side == "a" else self.testB
 
+    def names(self, part: str) -> list[str]:
+        """The files of a part by their paths within its folder, wherever that lies."""
+        root = self.folders.get(part)
+        files: tuple[Path, ...] = getattr(self, part)
+        return [(path.relative_to(root) if root else Path(path.name)).as_posix() for path in files]
+
     def write(self, folder: Path) -> None:
-        """Write `<folder>/trainA.txt` and so on: a path a line."""
+        """Write `<folder>/trainA.txt` and so on: a path within the part's folder a line."""
         for part in PARTS:
-            lines = "".join(f"{path.absolute()}\n" for path in getattr(self, part))
+            lines = "".join(f"{name}\n" for name in self.names(part))
             (folder / f"{part}.txt").write_bytes(os.fsencode(lines))
 
 
@@ -95,13 +103,37 @@ def domain_from_folder(folder: Path, sides: Sequence[Side] = SIDES) -> Domain:
         part: tuple(list_images(folder / part)) if (folder / part).is_dir() else ()
         for part in PARTS
     }
-    return Domain(name=folder.absolute().name, **files)
+    folders = {part: folder / part for part in PARTS}
+    return Domain(name=folder.absolute().name, folders=folders, **files)
 
 
-def domain_from_lists(name: str, folder: Path) -> Domain:
-    """The domain that `Domain.write` wrote down."""
+def domain_from_lists(name: str, folder: Path, roots: Mapping[Side, Path]) -> Domain:
+    """The domain that `Domain.write` wrote down, with the images of each side in `roots` now."""
     files = {part: read_list(folder / f"{part}.txt") for part in PARTS}
-    return Domain(name=name, split=True, **files)
+    folders: dict[str, Path] = {}
+    for side, root in roots.items():
+        parts = [part for part in PARTS if part.endswith(side.upper())]
+        listed = [path for part in parts for path in files[part]]
+        names, place = _within(listed, root)
+        folders |= dict.fromkeys(parts, place)
+        files |= {part: tuple(place / names[path] for path in files[part]) for part in parts}
+    return Domain(name=name, split=True, folders=folders, **files)
+
+
+def _within(listed: Sequence[Path], root: Path) -> tuple[dict[Path, Path], Path]:
+    """Listed files by their paths within a folder, and that folder: `root`.
+
+    Runs of before listed whole paths, perhaps of another place: then it is `root` if all of them
+    are there, at the ends of these paths, and else the folder that they name.
+    """
+    if not all(path.is_absolute() for path in listed) or not listed:
+        return {path: path for path in listed}, root
+    common = Path(os.path.commonpath([path.parent for path in listed]))
+    for folder in (common, *common.parents):
+        names = {path: path.relative_to(folder) for path in listed}
+        if all((root / name).is_file() for name in names.values()):
+            return names, root
+    return {path: path.relative_to(common) for path in listed}, common
 
 
 def read_list(path: Path) -> tuple[Path, ...]:
@@ -117,7 +149,8 @@ def domain_from_two_folders(folder_a: Path, folder_b: Path, test_share: float, s
     """A seeded split of two loose folders: at least one test image a side, the rest to train."""
     parts = _split(folder_a, "a", test_share, seed) | _split(folder_b, "b", test_share, seed)
     name = f"{folder_a.absolute().name}2{folder_b.absolute().name}"
-    return Domain(name=name, split=True, **parts)
+    folders = {part: folder_a if part.endswith("A") else folder_b for part in PARTS}
+    return Domain(name=name, split=True, folders=folders, **parts)
 
 
 def domain_from_one_folder(folder: Path, side: Side, test_share: float, seed: int) -> Domain:
@@ -128,7 +161,8 @@ def domain_from_one_folder(folder: Path, side: Side, test_share: float, seed: in
         raise DataError(
             f"{folder} has no folder train{side.upper()} and no images: give a folder of images"
         )
-    return Domain(name=folder.absolute().name, split=True, **parts)
+    folders = {part: folder for part in PARTS if part.endswith(side.upper())}
+    return Domain(name=folder.absolute().name, split=True, folders=folders, **parts)
 
 
 def _split(folder: Path, side: Side, test_share: float, seed: int) -> dict[str, tuple[Path, ...]]:
@@ -197,6 +231,7 @@ class DomainPair:
         smallest: ... and at least this.
         progress: show a bar while the images are read for the first time.
         sides: the collections that are read; the other one is never looked at.
+        advice: what to do about images that can't be used.
 
     Raises:
         DataError: fewer than two images a side, files that can't be read, images too small.
@@ -211,6 +246,7 @@ class DomainPair:
         smallest: int = 1,
         progress: bool = False,
         sides: Sequence[Side] = SIDES,
+        advice: str = "leave them out with --skip_bad_images",
     ) -> None:
         self.config, self.seed = config, seed
         self.sides = tuple(side for side in SIDES if side in sides)
@@ -221,6 +257,8 @@ class DomainPair:
             config.cache_gb * 1e9,
         )
         self.skipped: list[str] = []
+        self.advice = advice
+        self.digests: dict[Path, str] = {}  # SHA-256 of every file that can be used
         self.domain = self._checked(domain, progress)
         self.local = threading.local()  # an albumentations pipeline has its own random state
 
@@ -254,8 +292,8 @@ class DomainPair:
             return domain
         if not self.config.skip_bad_images:
             raise DataError(
-                f"{len(problems)} of {len(files)} images can't be used (leave them out with "
-                "--skip_bad_images): " + "; ".join(problems.values())
+                f"{len(problems)} of {len(files)} images can't be used ({self.advice}): "
+                + "; ".join(problems.values())
             )
         good: dict[str, Any] = {
             part: tuple(path for path in getattr(domain, part) if path not in problems)
@@ -283,7 +321,22 @@ class DomainPair:
                 f"{printable(path)}: {width}x{height} pixels, but these networks need "
                 f"{self.smallest}"
             )
+        try:
+            self.digests[path] = sha256_of(path)
+        except OSError as error:  # it has vanished since
+            return f"{printable(path)}: {error.strerror}"
         return ""
+
+    def identity(self, part: str) -> list[str]:
+        """What the images of a part are, in order: content, and name within their folder.
+
+        The same wherever the folder lies and however it was typed, and other for other pixels.
+        """
+        files: tuple[Path, ...] = getattr(self.domain, part)
+        return [
+            f"{self.digests[path][:32]} {part}/{name}"  # half of it keeps checkpoints small
+            for path, name in zip(files, self.domain.names(part), strict=True)
+        ]
 
     def item(self, position: int) -> tuple[Tensor, ...]:
         """Item `position` of the stream: float32 (3, H, W) in [0, 1] of each of `sides`."""

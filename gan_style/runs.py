@@ -127,7 +127,22 @@ def resumed(record: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]
     """`record` of a run that goes on, with what it was made by before under "earlier"."""
     made_by = ("launch", "gan_style", "commit", "python", "libraries")
     earlier = [*old.get("earlier", []), {key: old.get(key) for key in made_by}]
-    return {**record, "earlier": earlier}
+    kept = {key: old[key] for key in ("started_from",) if key in old}
+    return {**record, **kept, "earlier": earlier}
+
+
+def started_from(run: Path, weights: Mapping[str, str]) -> dict[str, Any]:
+    """What a new run says of the one that it began from: where, how far, and which weights.
+
+    Args:
+        run: the other one.
+        weights: network -> the SHA-256 of its file.
+    """
+    try:
+        images = dict(read_json(run / "progress.json")).get("images")
+    except (OSError, ValueError, TypeError):
+        images = None
+    return {"run": str(run.absolute()), "images": images, "weights": dict(weights)}
 
 
 def write(run: Path, record: Mapping[str, Any]) -> None:
@@ -200,17 +215,16 @@ def create(run: str, folder: Path) -> Path:
             return path
 
 
-def find(run: str, folder: Path) -> Path:
-    """The run to go on with: `run` where given, else the newest in `folder`."""
-    if run:
-        return Path(run)
+def find(folders: Sequence[Path]) -> Path:
+    """The run to go on with: the newest in the first of `folders` that has one."""
     # One whose start was ended has no config.json yet, and nothing to go on with.
-    existing = [path for path in numbered(folder) if (path / "config.json").exists()]
-    if not existing:
-        raise CheckpointError(
-            f"--resume auto: no run in {folder} yet; leave --resume out to start one"
-        )
-    return existing[-1]
+    for folder in folders:
+        if existing := [path for path in numbered(folder) if (path / "config.json").exists()]:
+            return existing[-1]
+    raise CheckpointError(
+        f"--resume auto: no run in {folders[0]} yet; leave --resume out to start one, or give "
+        "one as --run_dir"
+    )
 
 
 def check_same(run: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -218,11 +232,13 @@ def check_same(run: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> Non
     differences = [
         f"{key} was {before!r}, is {after!r}"
         for section in ("data", "train", "method", "launch")
+        if section in new
         for key, before in old.get(section, {}).items()
         if key not in RESUMABLE and (after := new[section].get(key)) != before
     ]
     if differences:
         raise ConfigError(
             f"{run} was made with other options ({'; '.join(differences)}): go back to them "
-            "to go on with it, or leave --resume out to start a new run"
+            "to go on with it, or leave --resume and --run_dir out to start a new run "
+            f"(--start_from {run} begins it with these weights)"
         )

@@ -428,7 +428,16 @@ class Trainer:
                 self._keep_images(folder, range(images - self._size, images))
             except WriteError as error:
                 batch = str(error)
-        return f"{batch}; {last}; try a lower --learning_rate"
+        remedy = "start a new run with a lower --learning_rate (leave --resume and --run_dir out)"
+        if saved:
+            remedy = (
+                "begin a new run from its weights at a lower rate, as with: "
+                f"--start_from {self.run} --learning_rate {self._lower_rate():g}"
+            )
+        return f"{batch}; {last}; {remedy}"
+
+    def _lower_rate(self) -> float:
+        return min(rate for rates in self.initial_rates.values() for rate in rates) / 2
 
     def _keep_images(self, folder: Path, positions: Sequence[int]) -> None:
         """Write items of the stream, all processes', as they were shown: crops are of 8 bits."""
@@ -621,7 +630,7 @@ class Trainer:
             "progress": vars(self.progress),
             "processes": self.accelerator.num_processes,
             "scores": self.scores.state(),
-            "images": self._fingerprint(),
+            "identity": self._identity(),
             "nets": {name: self.net(name).state_dict() for name in self.names},
             "averages": {name: average.state_dict() for name, average in self.averages.items()},
             "optimizers": {name: value.state_dict() for name, value in self.optimizers.items()},
@@ -639,9 +648,30 @@ class Trainer:
             "cuda": torch.cuda.get_rng_state() if self._on_cuda else None,
         }
 
-    def _fingerprint(self) -> list[str]:
-        files = [path for side in self.data.sides for path in self.data.domain.train(side)]
-        return [f"{path.parent.name}/{path.name}" for path in files]
+    def _identity(self) -> list[str]:
+        parts = (self.data.identity(f"train{side.upper()}") for side in self.data.sides)
+        return [image for part in parts for image in part]
+
+    def _refuse_other_images(self, shared: dict[str, Any], folder: Path) -> None:
+        """A run goes on with the images that it began with, wherever they lie now."""
+        now = self._identity()
+        if "identity" in shared:
+            then = shared["identity"]
+        else:  # of before: names alone, with those of their folders
+            files = [path for side in self.data.sides for path in self.data.domain.train(side)]
+            then, now = shared["images"], [f"{path.parent.name}/{path.name}" for path in files]
+        if then == now:
+            return
+        names = [{image.split(" ", 1)[-1] for image in images} for images in (then, now)]
+        same = names[0] == names[1]
+        other = sorted(set(now) - set(then) if same else names[0] ^ names[1])
+        what = "have other content than then" if same else "are new or gone"
+        such = f": {len(other)} {what}, such as {other[0]}" if other else ", in another order"
+        raise CheckpointError(
+            f"the training images are no longer those of {folder} ({len(then)} then, {len(now)} "
+            f"now){such}; put them back, or begin a new run from its weights, with: --start_from "
+            f"{self.run}"
+        )
 
     def resume(self, folder: Path) -> None:
         """Take everything back from a checkpoint; nothing is written before that is done.
@@ -662,11 +692,7 @@ class Trainer:
             )
         own = folder / f"process_{accelerator.process_index}.safetensors"
         process = checkpoint.load_state(own)
-        if shared["images"] != self._fingerprint():
-            raise CheckpointError(
-                f"the training images are no longer those of {folder} "
-                f"({len(shared['images'])} then, {len(self._fingerprint())} now): start a new run"
-            )
+        self._refuse_other_images(shared, folder)
         like = self._shared_state()
         parts = ["progress", "nets", "averages", *(["scaler"] if accelerator.scaler else [])]
         for part in parts:
@@ -677,7 +703,9 @@ class Trainer:
         for direction, weights in self.scores.weights.items():
             wanted = self.net(self.method.directions[direction]).state_dict()
             checkpoint.check_form(weights, wanted, f"best {direction}")
-        if self.scorer and self.scores.images and self.scores.files != self.scorer.files:
+        # Checkpoints of before have the names alone.
+        known = (self.scorer.files, self.scorer.names) if self.scorer else ()
+        if self.scorer and self.scores.images and self.scores.files not in known:
             self.scores, self.scores_anew = Scores(), True
         for name in self.names:
             self.net(name).load_state_dict(shared["nets"][name])
