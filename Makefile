@@ -38,7 +38,7 @@ demo: install
 	$(BIN)/python -m gan_style translate --run $(RUN) --direction a2b --content data/oldmaster2modern/testA --overwrite
 	$(BIN)/python -m gan_style translate --run $(RUN) --direction b2a --content data/oldmaster2modern/testB --overwrite
 	@echo; echo "== 4/5  A picture of it"
-	$(BIN)/python -m gan_style grid --content data/oldmaster2modern/testA --translated $(RUN)/translated/a2b --per_row 2 --out $(RUN)/grid.png
+	$(BIN)/python -m gan_style grid --content data/oldmaster2modern/testA --translated $(RUN)/translated/testA/a2b --per_row 2 --out $(RUN)/grid.png
 	@echo; echo "== 5/5  The same test paintings by three methods, measured: a report"
 	$(BIN)/python -m gan_style compare --config experiments/compare_oldmaster2modern.toml
 	@echo

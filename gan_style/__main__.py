@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -55,7 +56,8 @@ def translate(
     """Translate images with a trained run, or with a method that needs no training of yours.
 
     Reads one image or a folder of contents, and so for styles: every content in every style, or the
-    pairs of a file. Writes PNGs and times.csv to <run>/translated or results/translated/<method>.
+    pairs of a file. Writes PNGs and times.csv to <run>/translated/<contents>/<direction>, or to
+    results/translated/<contents>/<method>; of other weights than raw, to <direction>-ema or -best.
     Example: python -m gan_style translate --run results/monet2photo/cyclegan/0001 --direction b2a
              --content data/monet2photo/testB
     Example: python -m gan_style translate --method gatys --content photo.jpg --style painting.jpg
@@ -80,7 +82,8 @@ def translate(
             given, 512 for methods that optimise and 0 for all others.
         save_every: iterations between two intermediate images in <image>.steps, with the loss
             curve; 0 writes neither.
-        resume: keep the images that are there and go on with the one that was interrupted.
+        resume: keep the images that the same command made of the same images, and go on with the
+            one that was interrupted; what other weights or options made is made again.
         weights: raw as trained; ema, their running average; or best, raw when KID was lowest.
         overwrite: replace images that are in the output folder already.
         batch_size: images at once; chosen by their size when not given.
@@ -119,7 +122,7 @@ def translate(
             colour="" if colour == "style" else colour,
         )  # fmt: skip
         jobs = translation.jobs_without_styles(Path(content))
-    folder = Path(out) if out else _default_folder(run, name, method_config)
+    folder = Path(out) if out else _default_folder(Path(content), chosen)
     single = bool(out) and folder.suffix.lower() in SUFFIXES and not folder.is_dir()
     if single:
         folder, jobs = _single(folder, jobs)
@@ -149,15 +152,19 @@ def translate(
         which += f" (KID {note['kid']:.4f} after {note['images']} images)"
     made_by = _label(name, method_config, which)
     print(f"{images}, {made_by}, {place} in {numbers} -> {folder}")
-    bad = translation.translate_files(
+    made = translation.translate_files(
         built.to(place).eval().requires_grad_(False),
         jobs,
         folder,
         how,
         {**asdict(method_config), "seed": seed},
+        checkpoint.weights_digests(built, Path(run), weights) if record else {},
+        overwrite,
     )
-    there = len(jobs) - len(bad)
+    bad, there = made.bad, len(jobs) - len(made.bad)
     print(f"{there} of {len(jobs)} are in {folder}" if resume else f"{there} written to {folder}")
+    if made.again:
+        print(f"{made.again} of them were there, made by or of something else: made again")
     if bad:
         named = listed(list(dict.fromkeys(map(str, bad))), folder / "left_out.txt")
         raise DataError(f"{len(bad)} of {len(jobs)} images were left out: {named}")
@@ -247,10 +254,18 @@ def _refuse_styles(name: str, **given: str) -> None:
             raise ConfigError(f"--{option} is {value!r}, but {name} takes no style image")
 
 
-def _default_folder(run: str, name: str, method_config: Any) -> Path:
-    if not run:
-        return Path("results") / "translated" / name
-    return Path(run) / "translated" / getattr(method_config, "direction", "")
+def _default_folder(content: Path, chosen: Chosen) -> Path:
+    """One of its own for each folder of contents, and in it for whatever makes the images.
+
+    The last part of it is what `grid` writes above them.
+    """
+    whole = Path(os.path.normpath(content.absolute()))
+    contents = (whole.parent if whole.is_file() else whole).name
+    if not chosen.run:
+        return Path("results") / "translated" / contents / chosen.name
+    direction = getattr(chosen.config, "direction", "")
+    words = [direction, chosen.weights if chosen.weights != "raw" or not direction else ""]
+    return Path(chosen.run) / "translated" / contents / "-".join(filter(None, words))
 
 
 def _single(path: Path, jobs: list[Any]) -> tuple[Path, list[Any]]:
@@ -290,7 +305,7 @@ def grid(
     Reads a folder of images and one folder of PNGs as translate writes them, or several joined by
     commas; a column each. Writes a PNG, or a JPEG where the name ends so.
     Example: python -m gan_style grid --content data/monet2photo/testB
-             --translated results/monet2photo/cyclegan/0001/translated/b2a --out grid.png
+             --translated results/monet2photo/cyclegan/0001/translated/testB/b2a --out grid.png
 
     Args:
         content: folder of the original images.
@@ -350,7 +365,7 @@ def evaluate(
     computed by. Translations are called as their contents, or <style>/<content>, as translate
     writes them. What can't be computed, for want of weights or images, says why.
     Example: python -m gan_style evaluate --content data/monet2photo/testB
-             --translated results/monet2photo/cyclegan/0001/translated/b2a
+             --translated results/monet2photo/cyclegan/0001/translated/testB/b2a
              --style data/monet2photo/testA
 
     Args:

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gan_style import memory
+from gan_style.downloads import sha256_of
 from gan_style.errors import CheckpointError, ConfigError, WriteError
 from gan_style.files import atomic_file, explained, listed
 from gan_style.method import TrainedMethod
@@ -40,6 +41,7 @@ BROKEN = (
     RuntimeError,
 )
 CPU = torch.device("cpu")
+BESIDE = "config.json beside it"  # says what networks a run's files are of
 MISSING: dict[Kind, str] = {
     "raw": "the run has saved no weights yet",
     "ema": "the run has saved no averaged weights yet (was it trained with --ema 0?)",
@@ -101,38 +103,65 @@ def check_networks(method: TrainedMethod, run: Path, kind: Kind = "raw") -> None
         _check_file(getattr(method, name), path)
 
 
-def check_run(method: TrainedMethod, run: Path) -> None:
+def check_run(method: TrainedMethod, run: Path, wanted: str = BESIDE) -> None:
     """The same of every network of `method`, as far as the run has saved it.
 
     Raises:
-        CheckpointError: a file isn't whole, or is of another network.
+        CheckpointError: a file isn't whole, or is of another network than `wanted` says.
     """
     for name in (name for nets in method.players.values() for name in nets):
         if (path := weights_file(run, name, "raw")).exists():
-            _check_file(getattr(method, name), path)
+            _check_file(getattr(method, name), path, wanted)
 
 
-def _check_file(net: nn.Module, path: Path) -> None:
+def _check_file(net: nn.Module, path: Path, wanted: str = BESIDE) -> None:
     with _opened(path) as file:
         shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-    _check_fit(net.state_dict(), shapes, path)
+    _check_fit(net.state_dict(), shapes, path, wanted)
 
 
 def load_networks(method: TrainedMethod, run: Path, kind: Kind = "raw") -> None:
     """Fill the networks that `method.translate` uses from the files of a run, strictly."""
     check_networks(method, run, kind)
     for name in method.translators:
-        path = weights_file(run, name, kind)
-        net = getattr(method, name)
-        with _opened(path):
-            weights = load_file(path)
-        for key, wanted in net.state_dict().items():
-            if weights[key].dtype != wanted.dtype or not weights[key].isfinite().all():
-                raise CheckpointError(
-                    f"{path} can't be used: its {key} is {weights[key].dtype}, not {wanted.dtype}, "
-                    "or holds what is no number"
-                )
-        net.load_state_dict(weights)
+        _fill(getattr(method, name), weights_file(run, name, kind))
+
+
+def load_players(method: TrainedMethod, run: Path) -> dict[str, str]:
+    """Fill every network of `method` with a run's weights as trained.
+
+    Returns:
+        Name of each network -> the SHA-256 of its file.
+
+    Raises:
+        CheckpointError: a file isn't there, isn't whole, or is of another network.
+    """
+    check_run(method, run, "these options ask for")
+    digests = {}
+    for name in (name for nets in method.players.values() for name in nets):
+        path = weights_file(run, name, "raw")
+        if not path.exists():
+            raise CheckpointError(f"{path} isn't there: {MISSING['raw']}")
+        _fill(getattr(method, name), path)
+        digests[name] = sha256_of(path)
+    return digests
+
+
+def weights_digests(method: TrainedMethod, run: Path, kind: Kind) -> dict[str, str]:
+    """Network that `method.translate` uses -> the SHA-256 of its file."""
+    return {name: sha256_of(weights_file(run, name, kind)) for name in method.translators}
+
+
+def _fill(net: nn.Module, path: Path) -> None:
+    with _opened(path):
+        weights = load_file(path)
+    for key, wanted in net.state_dict().items():
+        if weights[key].dtype != wanted.dtype or not weights[key].isfinite().all():
+            raise CheckpointError(
+                f"{path} can't be used: its {key} is {weights[key].dtype}, not {wanted.dtype}, "
+                "or holds what is no number"
+            )
+    net.load_state_dict(weights)
 
 
 @contextmanager
@@ -174,7 +203,7 @@ def kid_of(run: Path, name: str) -> dict[str, Any]:
 
 
 def _check_fit(
-    wanted: Mapping[str, Tensor], found: Mapping[str, tuple[int, ...]], path: Path
+    wanted: Mapping[str, Tensor], found: Mapping[str, tuple[int, ...]], path: Path, of: str
 ) -> None:
     """Name the first thing in which a file's weights, by their shapes, differ from a network's."""
     for key in [*wanted, *found]:
@@ -186,9 +215,7 @@ def _check_fit(
             problem = f"its {key} is {list(found[key])}, not {list(wanted[key].shape)}"
         else:
             continue
-        raise CheckpointError(
-            f"{path} is of another architecture than config.json beside it: {problem}"
-        )
+        raise CheckpointError(f"{path} is of another architecture than {of}: {problem}")
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -227,8 +254,8 @@ def newest_sound(run: Path) -> tuple[Path | None, list[str]]:
     else:
         if saved:
             raise CheckpointError(
-                f"no checkpoint of {run} is sound ({listed(list(problems.values()))}): start a new "
-                "run"
+                f"no checkpoint of {run} is sound ({listed(list(problems.values()))}): begin "
+                f"a new run from the weights beside them, with: --start_from {run}"
             )
         return None, []
     for path in problems:

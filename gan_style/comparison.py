@@ -569,11 +569,13 @@ class Bench:
         def translate(resume: bool) -> None:
             if not resume:
                 shutil.rmtree(out, ignore_errors=True)
-            call([*typed, *(["--resume"] if resume and out.exists() else [])])
+            # What nothing says the origin of is of a stage that was killed: nobody else's.
+            call([*typed, *(["--resume", "--overwrite"] if resume and out.exists() else [])])
 
         images = [*list_images(content), *(self.pairs.styles if styles else [])]
         key = fingerprint(
-            [typed[len(GAN_STYLE) :], self.how.device.type, precision], [*weights_files, *images]
+            [typed[len(GAN_STYLE) :], self.how.device.type, precision, [p.name for p in images]],
+            [*weights_files, *images],
         )
         stages.do(stage, key, translate, out)
 
@@ -857,6 +859,7 @@ def _read_by_training(options: Mapping[str, Any]) -> list[Path]:
     parts = [root / part for part in config.PARTS[:2]] if options.get("domain") else []
     parts += [Path(options[side]) for side in ("data_a", "data_b") if options.get(side)]
     images = [path for part in parts if part.is_dir() for path in list_images(part)]
+    images += sorted(Path(str(options.get("start_from") or os.devnull)).glob("*.safetensors"))
     style = Path(str(options.get("style", "")))
     return [*images, *([style] if style.is_file() else [])]
 

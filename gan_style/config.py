@@ -126,6 +126,7 @@ class TrainConfig:
     # Not "run": torchrun would take --run for one of its own options.
     run_dir: str = ""  # run folder; empty takes the next number in results/<domain>/<method>
     resume: str = ""  # auto: go on with --run_dir, or with the newest run of this domain and method
+    start_from: str = ""  # another run: begin with its weights, and its options where none is typed
     epochs: int | None = None  # budget in epochs, as many images as the larger domain has; else 200
     images: int | None = None  # budget in images instead of epochs
     minutes: float | None = None  # budget in minutes instead of epochs
@@ -187,6 +188,7 @@ class TrainConfig:
 WRITTEN = ("data_root", "run_dir", "out", "features")  # options that say where files are written
 
 # What a resumed run may change: budgets and conveniences, nothing that its results so far rest on.
+# Its images are compared by content: how they were typed, and which were left out, follows from it.
 RESUMABLE = frozenset(
     {"run_dir", "resume", "epochs", "images", "minutes", "log_every", "sample_every", "samples"}
     | {
@@ -196,7 +198,11 @@ RESUMABLE = frozenset(
         "workers",
         "threads",
         "cache_gb",
+        "domain",
+        "data_a",
+        "data_b",
         "data_root",
+        "skip_bad_images",
         "direction",
         "device",
     }

@@ -19,9 +19,9 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
@@ -33,6 +33,7 @@ from tqdm import tqdm
 
 from gan_style import memory
 from gan_style.config import PARTS, DataConfig
+from gan_style.downloads import sha256_of
 from gan_style.errors import DataError, printable
 from gan_style.files import listed
 from gan_style.images import (
@@ -69,6 +70,7 @@ class Domain:
     testA: tuple[Path, ...]
     testB: tuple[Path, ...]
     split: bool = False  # into train and test by us: `write` keeps it with the run
+    folders: Mapping[str, Path] = field(default_factory=dict)  # of each part, names are within
 
     def train(self, side: Side) -> tuple[Path, ...]:
         """The training images of a side."""
@@ -78,10 +80,19 @@ class Domain:
         """The test images of a side."""
         return self.testA if side == "a" else self.testB
 
+    def name_of(self, part: str, path: Path) -> str:
+        """A file of a part by its path within the part's folder, wherever that lies."""
+        root = self.folders.get(part)
+        return (path.relative_to(root) if root else Path(path.name)).as_posix()
+
+    def names(self, part: str) -> list[str]:
+        """All of them, in order."""
+        return [self.name_of(part, path) for path in getattr(self, part)]
+
     def write(self, folder: Path) -> None:
-        """Write `<folder>/trainA.txt` and so on: a path a line."""
+        """Write `<folder>/trainA.txt` and so on: a path within the part's folder a line."""
         for part in PARTS:
-            lines = "".join(f"{path.absolute()}\n" for path in getattr(self, part))
+            lines = "".join(f"{name}\n" for name in self.names(part))
             (folder / f"{part}.txt").write_bytes(os.fsencode(lines))
 
 
@@ -104,13 +115,37 @@ def domain_from_folder(folder: Path, sides: Sequence[Side] = SIDES) -> Domain:
         part: tuple(list_images(folder / part)) if (folder / part).is_dir() else ()
         for part in PARTS
     }
-    return Domain(name=folder.absolute().name, **files)
+    folders = {part: folder / part for part in PARTS}
+    return Domain(name=folder.absolute().name, folders=folders, **files)
 
 
-def domain_from_lists(name: str, folder: Path) -> Domain:
-    """The domain that `Domain.write` wrote down."""
+def domain_from_lists(name: str, folder: Path, roots: Mapping[Side, Path]) -> Domain:
+    """The domain that `Domain.write` wrote down, with the images of each side in `roots` now."""
     files = {part: read_list(folder / f"{part}.txt") for part in PARTS}
-    return Domain(name=name, split=True, **files)
+    folders: dict[str, Path] = {}
+    for side, root in roots.items():
+        parts = [part for part in PARTS if part.endswith(side.upper())]
+        listed = [path for part in parts for path in files[part]]
+        names, place = _within(listed, root)
+        folders |= dict.fromkeys(parts, place)
+        files |= {part: tuple(place / names[path] for path in files[part]) for part in parts}
+    return Domain(name=name, split=True, folders=folders, **files)
+
+
+def _within(listed: Sequence[Path], root: Path) -> tuple[dict[Path, Path], Path]:
+    """Listed files by their paths within a folder, and that folder: `root`.
+
+    Runs of before listed whole paths, perhaps of another place: then it is `root` if all of them
+    are there, at the ends of these paths, and else the folder that they name.
+    """
+    if not all(path.is_absolute() for path in listed) or not listed:
+        return {path: path for path in listed}, root
+    common = Path(os.path.commonpath([path.parent for path in listed]))
+    for folder in (common, *common.parents):
+        names = {path: path.relative_to(folder) for path in listed}
+        if all((root / name).is_file() for name in names.values()):
+            return names, root
+    return {path: path.relative_to(common) for path in listed}, common
 
 
 def read_list(path: Path) -> tuple[Path, ...]:
@@ -122,18 +157,18 @@ def read_list(path: Path) -> tuple[Path, ...]:
     return tuple(Path(line) for line in lines if line)
 
 
-def with_absent(domain: Domain, left_out: Iterable[tuple[str, Path]]) -> Domain:
-    """The domain as it was before images vanished that a run has left out, as (part, path).
+def with_absent(domain: Domain, left_out: Iterable[tuple[str, str]]) -> Domain:
+    """The domain as it was before images vanished that a run has left out, as (part, name).
 
     They keep their places, so that the stream of a resumed run is that of before.
     """
     wanted = set(left_out)
     files: dict[str, Any] = {}
-    for part in PARTS:
+    for part, folder in domain.folders.items():
         there: tuple[Path, ...] = getattr(domain, part)
-        known = {path.absolute() for path in there}
-        absent = [path for name, path in wanted if name == part and path not in known]
-        files[part] = tuple(sorted((*there, *absent), key=Path.absolute)) if absent else there
+        known = set(domain.names(part))
+        absent = [folder / name for each, name in wanted if each == part and name not in known]
+        files[part] = tuple(sorted((*there, *absent))) if absent else there
     return replace(domain, **files)
 
 
@@ -141,7 +176,8 @@ def domain_from_two_folders(folder_a: Path, folder_b: Path, test_share: float, s
     """A seeded split of two loose folders: at least one test image a side, the rest to train."""
     parts = _split(folder_a, "a", test_share, seed) | _split(folder_b, "b", test_share, seed)
     name = f"{folder_a.absolute().name}2{folder_b.absolute().name}"
-    return Domain(name=name, split=True, **parts)
+    folders = {part: folder_a if part.endswith("A") else folder_b for part in PARTS}
+    return Domain(name=name, split=True, folders=folders, **parts)
 
 
 def domain_from_one_folder(folder: Path, side: Side, test_share: float, seed: int) -> Domain:
@@ -152,7 +188,8 @@ def domain_from_one_folder(folder: Path, side: Side, test_share: float, seed: in
         raise DataError(
             f"{folder} has no folder train{side.upper()} and no images: give a folder of images"
         )
-    return Domain(name=folder.absolute().name, split=True, **parts)
+    folders = {part: folder for part in PARTS if part.endswith(side.upper())}
+    return Domain(name=folder.absolute().name, split=True, folders=folders, **parts)
 
 
 def _split(folder: Path, side: Side, test_share: float, seed: int) -> dict[str, tuple[Path, ...]]:
@@ -251,9 +288,10 @@ class DomainPair:
         progress: show a bar while the images are read for the first time.
         sides: the collections that are read; the other one is never looked at.
         grey: those of them that are read as their luma.
-        left_out: (part, absolute path) of images that this run has left out before: where they
-            still can't be read, it goes on without them.
+        left_out: (part, name within its folder) of images that this run has left out before: where
+            they still can't be read, it goes on without them.
         processes: of this machine that share its memory.
+        advice: what to do about images that can't be used.
 
     Raises:
         DataError: fewer than two images a side, files that can't be read, images too small.
@@ -269,8 +307,9 @@ class DomainPair:
         progress: bool = False,
         sides: Sequence[Side] = SIDES,
         grey: Collection[Side] = (),
-        left_out: Collection[tuple[str, Path]] = (),
+        left_out: Collection[tuple[str, str]] = (),
         processes: int = 1,
+        advice: str = "leave them out with --skip_bad_images",
     ) -> None:
         self.config, self.seed = config, seed
         self.sides = tuple(side for side in SIDES if side in sides)
@@ -285,6 +324,8 @@ class DomainPair:
         self.skipped: list[str] = []  # bad images that were none of the training's from the start
         # (part, path) -> why, of those that the training had and couldn't read any more.
         self.left_out: dict[tuple[str, Path], str] = {}
+        self.advice = advice
+        self.digests: dict[Path, str] = {}  # SHA-256 of every file that can be used
         self.domain = self._checked(domain, progress, left_out)
         self.local = threading.local()  # an albumentations pipeline has its own random state
 
@@ -293,7 +334,7 @@ class DomainPair:
         return max(len(self.domain.train(side)) for side in self.sides)
 
     def _checked(
-        self, domain: Domain, progress: bool, left_out: Collection[tuple[str, Path]]
+        self, domain: Domain, progress: bool, left_out: Collection[tuple[str, str]]
     ) -> Domain:
         """Read every file once, before training, and fill the cache with it."""
         letters = [side.upper() for side in self.sides]
@@ -315,15 +356,15 @@ class DomainPair:
             problems = {
                 file: problem for file, problem in zip(files, results, strict=True) if problem
             }
-        known = [(part, path) for part, path in problems if (part, path.absolute()) in left_out]
+        known = [file for file in problems if (file[0], domain.name_of(*file)) in left_out]
         self.left_out = {file: problems.pop(file) for file in known}
         self.skipped = list(problems.values())
         if not problems:
             return domain
         if not self.config.skip_bad_images:
             raise DataError(
-                f"{len(problems)} of {len(files)} images can't be used (leave them out with "
-                f"--skip_bad_images): {listed(self.skipped)}"
+                f"{len(problems)} of {len(files)} images can't be used ({self.advice}): "
+                f"{listed(self.skipped)}"
             )
         good: dict[str, Any] = {
             part: tuple(path for path in getattr(domain, part) if (part, path) not in problems)
@@ -340,8 +381,11 @@ class DomainPair:
     def _problem(self, file: tuple[str, Path]) -> str:
         try:
             self._sound(*file)
+            self.digests[file[1]] = sha256_of(file[1])
         except ImageError as error:
             return str(error)
+        except OSError as error:  # it has vanished since
+            return f"{printable(file[1])}: {error.strerror}"
         return ""
 
     def _sound(self, part: str, path: Path, pause: float = 0.0) -> np.ndarray:
@@ -357,6 +401,18 @@ class DomainPair:
                 f"{path}: {width}x{height} pixels, but these networks need {self.smallest}"
             )
         return array
+
+    def identity(self, part: str) -> list[str]:
+        """What the images of a part are, in order: content, and name within their folder.
+
+        The same wherever the folder lies and however it was typed, and other for other pixels. Of
+        an image that can't be read the content is empty.
+        """
+        files: tuple[Path, ...] = getattr(self.domain, part)
+        return [
+            f"{self.digests.get(path, '')[:32]} {part}/{name}"  # half of it keeps checkpoints small
+            for path, name in zip(files, self.domain.names(part), strict=True)
+        ]
 
     def item(self, position: int) -> tuple[Tensor, ...]:
         """Item `position` of the stream: float32 (3, H, W) in [0, 1] of each of `sides`.

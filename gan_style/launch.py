@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from gan_style import command, config, methods, runs
 from gan_style.config import DataConfig, TrainConfig
 from gan_style.errors import (
+    CheckpointError,
     ConfigError,
     DataError,
     Interrupted,
@@ -32,6 +33,7 @@ Writes  results/<domain>/<method>/<number>: config.json, weights, checkpoints, T
   accelerate launch train.py --domain my/folder --size 128 --minutes 20
   accelerate launch train.py --data_a photos --data_b paintings
   accelerate launch train.py --domain monet2photo --resume auto
+  accelerate launch train.py --start_from results/monet2photo/cyclegan/0001 --learning_rate 1e-4
   ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 train.py --domain monet2photo
 
 Processes and machines are the launcher's: accelerate launch --help, docs/training.md.
@@ -61,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "resume" in typed:
         run = find_run(typed)
         typed, preset = resumed_options(run, typed)
+    elif typed.get("start_from"):
+        typed, preset = started_options(Path(str(typed["start_from"])), typed)
     else:
         preset = command.preset_name(typed)
         typed = command.with_preset(typed, preset)
@@ -76,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         refuse_no_images()
     if not run:
         runs.refuse_used(train.run_dir)
-    folder = None if data.data_a else find_domain(data)
+    folder = None if data.data_a else find_domain(data, run)
     with ExitStack() as at_the_end:
         start(data, train, parts["method"], preset, folder, run, at_the_end)
 
@@ -89,12 +93,16 @@ def find_run(typed: dict[str, Any]) -> Path:
             f"--resume is {typed['resume']!r}: known: auto (with --run_dir DIR for a certain run)"
         )
     train: TrainConfig = config.build(TrainConfig, parts["train"])
+    if train.run_dir:
+        return Path(train.run_dir)
     data: DataConfig = config.build(DataConfig, parts["data"])
-    if not (train.run_dir or data.domain or data.data_a):
+    if not (data.domain or data.data_a):
         raise ConfigError(
             "--resume auto: give --run_dir DIR, or the --domain whose newest run it is"
         )
-    return runs.find(train.run_dir, results_folder(data, train))
+    # Where the domain is a link, runs of before are called after what it leads to.
+    folders = [results_folder(data, train, name) for name in (os.path.abspath, os.path.realpath)]
+    return runs.find(folders)
 
 
 def resumed_options(run: Path, typed: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -111,15 +119,45 @@ def resumed_options(run: Path, typed: dict[str, Any]) -> tuple[dict[str, Any], s
         was = f"preset {preset!r}" if preset else "no preset"
         raise ConfigError(
             f"--preset is {typed['preset']!r}, but {run} was made with {was}: leave --preset out "
-            "to go on with it, or leave --resume out to start a new run"
+            "to go on with it, or leave --resume and --run_dir out to start a new run"
         )
-    return command.over(old, newer), preset
+    return _over(old, newer), preset
 
 
-def results_folder(data: DataConfig, train: TrainConfig) -> Path:
-    """Where the numbered runs of a domain and method are."""
+def started_options(source: Path, typed: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The options of a new run that begins with the weights of another, and its preset's name.
+
+    They are that run's with those that are typed, and a typed preset's, over them; but for its
+    place, and for the precision, which may be another device's.
+    """
+    record = runs.read(source)
+    old, preset = runs.options(record), record.get("preset", "")
+    if typed.get("method", old["method"]) != old["method"]:
+        raise ConfigError(
+            f"--start_from {source} is a run of {old['method']}, not of {typed['method']}"
+        )
+    if "preset" in typed:
+        preset = command.preset_name({**typed, "method": old["method"]})
+        typed = command.with_preset({**typed, "method": old["method"]}, preset)
+    for key in ("run_dir", "resume", "precision"):
+        old.pop(key, None)
+    return _over(old, typed), preset
+
+
+def _over(old: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
+    """A run's options with newer ones over them; a domain replaces loose folders, and they it."""
+    replaced = {"data_a", "data_b"} if "domain" in newer else set()
+    if {"data_a", "data_b"} & newer.keys():
+        replaced = {"domain"}
+    return command.over({key: old[key] for key in old if key not in replaced}, newer)
+
+
+def results_folder(
+    data: DataConfig, train: TrainConfig, whole: Callable[[str], str] = os.path.abspath
+) -> Path:
+    """Where the numbered runs of a domain and method are; `whole` makes a whole path of one."""
     names = [data.data_a, data.data_b] if data.data_a else [data.domain]
-    return Path("results") / "2".join(Path(name).resolve().name for name in names) / train.method
+    return Path("results") / "2".join(Path(whole(name)).name for name in names) / train.method
 
 
 def start(
@@ -158,6 +196,9 @@ def start(
     if not issubclass(module.Method, TrainedMethod):
         raise ConfigError(f"{train.method} has nothing to train; use it with translate")
     method_config = config.build(module.Config, method_options)
+    if run:
+        new = {"data": asdict(data), "method": asdict(method_config)}
+        runs.check_same(run, runs.read(run), new)
 
     def build() -> TrainedMethod:
         method = module.Method(method_config)
@@ -168,8 +209,14 @@ def start(
     outline = checkpoint.outline(build)  # before any memory is taken: a run may be somebody else's
     if run:
         checkpoint.check_run(outline, run)
+    source = Path(train.start_from) if train.start_from else None
+    if run and checkpoint.checkpoints(run):
+        source = None  # it has weights of its own
+    if source:
+        checkpoint.check_run(outline, source, "these options ask for")
     set_seed(train.seed)  # the same weights in every process
     method = build()
+    beginning = runs.started_from(source, checkpoint.load_players(method, source)) if source else {}
     # Before anything is distributed: every process comes to the same answer, and a download may
     # take longer than processes wait for each other.
     method.ready()
@@ -210,13 +257,25 @@ def start(
         "device": device_name(device),
     }
     record = runs.describe(asdict(data), asdict(train), asdict(method_config), launch, preset)
+    if beginning:
+        record["started_from"] = beginning
+    advice = {}
     if run:
         old = runs.read(run)
         runs.check_same(run, old, record)
         record = runs.resumed(record, old)
+        if source and record["started_from"].get("weights") != beginning["weights"]:
+            raise CheckpointError(
+                f"{source} has other weights now than {run} began with, which has no checkpoint "
+                "yet: leave --resume and --run_dir out to start a new run"
+            )
+        advice["advice"] = (
+            "put them back as they were, or begin a new run from these weights, with: "
+            f"--start_from {run} --skip_bad_images"
+        )
     pair = DomainPair(
         domain, data, train.seed, method.multiple, method.smallest, main, method.sides,
-        method.grey_sides, left_out, processes_here,
+        method.grey_sides, left_out, processes_here, **advice,
     )  # fmt: skip
     # Where a disk falters they may have come to different answers; a stream has one.
     pair.domain, pair.skipped = in_main(accelerator, lambda: (pair.domain, pair.skipped))
@@ -287,8 +346,8 @@ def refuse_no_images() -> NoReturn:
     )
 
 
-def find_domain(data: DataConfig) -> Path:
-    """The folder of --domain, or where a known one is going to be."""
+def find_domain(data: DataConfig, run: Path | None = None) -> Path:
+    """The folder of --domain, or where a known one is going to be; `run` is gone on with."""
     for folder in (Path(data.data_root) / data.domain, Path(data.domain)):
         if folder.is_dir():
             return folder
@@ -297,6 +356,11 @@ def find_domain(data: DataConfig) -> Path:
 
     if data.domain in download.known():
         return Path(data.data_root) / data.domain
+    if run:
+        raise DataError(
+            f"{run} is of --domain {data.domain!r}, which isn't there: give its folder as it is "
+            "now as --domain"
+        )
     known = config.did_you_mean(data.domain, download.known())
     raise DataError(f"--domain is {data.domain!r}, which is no folder and no known name: {known}")
 
@@ -334,7 +398,16 @@ def find_images(  # type: ignore[no-untyped-def]
     from gan_style import data as images
 
     if run and (not folder or (run / "trainA.txt").exists()):
-        return images.domain_from_lists(results_folder(data, train).parent.name, run)
+        option, roots = ("domain", dict.fromkeys(sides, folder)) if folder else ("data_a", {})
+        roots = roots or {"a": Path(data.data_a), "b": Path(data.data_b)}
+        for side, root in roots.items():
+            if not root.is_dir():
+                option = f"data_{side}" if option != "domain" else option
+                raise DataError(
+                    f"{run} is of images in {root}, which isn't there: give the folder as it is "
+                    f"now as --{option}"
+                )
+        return images.domain_from_lists(results_folder(data, train).parent.name, run, roots)
     if folder and len(sides) == 1 and images.is_loose(folder):
         return images.domain_from_one_folder(folder, sides[0], data.test_share, train.seed)
     if folder:
@@ -380,8 +453,9 @@ def check_room(trainer) -> str:  # type: ignore[no-untyped-def]
     if needed > free:
         raise WriteError(
             f"{run} is on a disk with {free / 1e9:.1f} GB free, but the run's weights and "
-            f"{trainer.config.keep + 1} checkpoints take {needed / 1e9:.1f} GB: make room, or give "
-            "another --run_dir"
+            f"{trainer.config.keep + 1} checkpoints take {needed / 1e9:.1f} GB: make room"
+            + ", or give another --run_dir"
+            * (not trainer.config.resume)
         )
     if needed + pictures > free:
         return (
@@ -448,6 +522,9 @@ def announce(  # type: ignore[no-untyped-def]
     if trainer.scores_anew:
         lines.append("other test images than before: KID and the best weights start anew")
     lines += [f"checkpoint left out as it is damaged: {problem}" for problem in damaged]
+    if beginning := trainer.record.get("started_from"):
+        trained = f", trained on {n} images" if (n := beginning.get("images")) else ""
+        lines.append(f"begun with the weights of {beginning.get('run')}{trained}")
     if trainer.progress.images:
         lines.append(f"going on after {trainer.progress.images} images")
     elif trainer.config.resume:

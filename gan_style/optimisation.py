@@ -131,8 +131,7 @@ def _read(path: Path, made_of: str) -> dict[str, Any]:
     saved: dict[str, Any] = checkpoint.load_state(path)
     if not isinstance(saved, dict) or saved.get("made_of") != made_of:
         raise ConfigError(
-            f"{path} is of other options or images: give the same again, or leave --resume out and "
-            "remove it"
+            f"{path} is of other options or images: give the same again, or remove it to begin anew"
         )
     return saved
 

@@ -4,7 +4,8 @@
                                             grid.jpg, tradeoff.png, speed.png (for report.md)
 
 index.html holds everything it shows and fetches nothing. All of it is made before the first file
-is written, and each is written whole, index.html last.
+is written, and each is written whole, index.html last. Pictures whose files aren't there any more,
+as in a report that was sent to somebody, are those of the index.html before.
 """
 
 import csv
@@ -15,9 +16,11 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
 
 from gan_style import vote
 from gan_style.config import at_least
+from gan_style.errors import DataError
 from gan_style.files import atomic_file
 from gan_style.pages import answers, figures, pictures, plots, record, tables, words
 from gan_style.pages.plots import Plot
@@ -68,7 +71,8 @@ def write(folder: Path, rows: int | None = None) -> Path:
 
     Raises:
         ConfigError: less than one row.
-        DataError: no metrics.json, one that can't be read, or votes that can't.
+        DataError: no metrics.json, one that can't be read, or votes that can't; or none of the
+            pictures is there, nor in the page before.
     """
     at_least(1, rows=rows)
     comparison = record.read(folder)
@@ -76,10 +80,17 @@ def write(folder: Path, rows: int | None = None) -> Path:
     methods = [method for method in comparison.contenders if method.images]
     said = comparison.protocol.get("rows")
     wanted = rows or (said if isinstance(said, int) and said > 0 else ROWS)
-    shown = pictures.rows_of(comparison, methods, wanted)
+    before = pictures.earlier(folder / PAGE)
+    shown = pictures.rows_of(comparison, methods, wanted, before)
+    if shown and methods and not any(image for _, images in shown for image in images):
+        raise DataError(
+            f"none of the pictures that {folder / record.NAME} names is there, such as "
+            f"{comparison.pairs[shown[0][0]].content}: write the report where they are; "
+            "nothing was changed"
+        )
     drawn = _plots(comparison)
     files: dict[str, bytes | None] = {
-        "grid.jpg": _grid(methods, [images for _, images in shown]),
+        "grid.jpg": _grid(methods, [images for _, images in shown], folder / "grid.jpg"),
         **{name: plots.png(plot) if plot else None for name, (plot, _) in drawn.items()},
         "metrics.csv": _csv(comparison).encode(),
     }
@@ -131,7 +142,7 @@ def _page(
     shown: Shown,
 ) -> str:
     pictured = pictures.embedded([images for _, images in shown])
-    columns = _columns(methods)
+    columns = pictures.columns_of(methods)
     grid_rows = [
         {
             "name": comparison.pairs[index].name,
@@ -270,10 +281,6 @@ def _facts(comparison: Comparison) -> list[str]:
     return facts
 
 
-def _columns(methods: Sequence[Method]) -> list[str]:
-    return ["Content", "Style image", *(method.label for method in methods)]
-
-
 def _alt(comparison: Comparison, index: int, column: int, columns: Sequence[str]) -> str:
     name = comparison.pairs[index].name
     if column == 0:
@@ -299,10 +306,12 @@ def _left_out(comparison: Comparison) -> list[str]:
     return notes
 
 
-def _grid(methods: Sequence[Method], rows: Sequence[Any]) -> bytes | None:
+def _grid(methods: Sequence[Method], rows: Sequence[Any], before: Path) -> bytes | None:
     chosen = [rows[index] for index in pictures.spread(len(rows), GRID_ROWS)]
     if not methods or not any(image for row in chosen for image in row):
         return None
+    if before.is_file() and not any(isinstance(i, Image.Image) for row in chosen for i in row):
+        return before.read_bytes()  # decoding and encoding again would make it worse
     return pictures.grid(chosen, ["content", "style", *(method.label for method in methods)])
 
 

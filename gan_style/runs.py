@@ -131,7 +131,22 @@ def resumed(record: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]
     """`record` of a run that goes on, with what it was made by before under "earlier"."""
     made_by = ("launch", "gan_style", "commit", "python", "libraries")
     earlier = [*old.get("earlier", []), {key: old.get(key) for key in made_by}]
-    return {**record, "earlier": earlier}
+    kept = {key: old[key] for key in ("started_from",) if key in old}
+    return {**record, **kept, "earlier": earlier}
+
+
+def started_from(run: Path, weights: Mapping[str, str]) -> dict[str, Any]:
+    """What a new run says of the one that it began from: where, how far, and which weights.
+
+    Args:
+        run: the other one.
+        weights: network -> the SHA-256 of its file.
+    """
+    try:
+        images = dict(read_json(run / "progress.json")).get("images")
+    except (OSError, ValueError, TypeError):
+        images = None
+    return {"run": str(run.absolute()), "images": images, "weights": dict(weights)}
 
 
 def write(run: Path, record: Mapping[str, Any]) -> None:
@@ -153,13 +168,14 @@ def refuse_used(run: str) -> None:
         )
 
 
-def leave_out(run: Path, images: Iterable[tuple[str, Path, str]]) -> None:
-    """Note (part, path, reason) of images that a training goes on without, at once and for good.
+def leave_out(run: Path, images: Iterable[tuple[str, str, str]]) -> None:
+    """Note images, (part, name within its folder, reason), that a training goes on without.
 
-    Several processes may: their lines don't mix. What the system has against it is no reason to
-    stop the training; then these images are asked for again when the run is gone on with.
+    At once and for good. Several processes may: their lines don't mix. What the system has against
+    it is no reason to stop the training; then these images are asked for again when the run is gone
+    on with.
     """
-    lines = "".join(f"{json.dumps([part, str(path), why])}\n" for part, path, why in images)
+    lines = "".join(f"{json.dumps(image)}\n" for image in images)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW  # a run may be somebody else's
     with suppress(OSError):
         file = os.open(run / LEFT_OUT, flags, 0o666)
@@ -169,9 +185,9 @@ def leave_out(run: Path, images: Iterable[tuple[str, Path, str]]) -> None:
             os.close(file)
 
 
-def left_out(run: Path) -> set[tuple[str, Path]]:
-    """(part, path) of what `leave_out` noted; lines cut off or of another form are passed over."""
-    images: set[tuple[str, Path]] = set()
+def left_out(run: Path) -> set[tuple[str, str]]:
+    """(part, name) of what `leave_out` noted; lines cut off or of another form are passed over."""
+    images: set[tuple[str, str]] = set()
     try:
         lines = read_text(run / LEFT_OUT).splitlines()
     except (OSError, ValueError):
@@ -179,8 +195,8 @@ def left_out(run: Path) -> set[tuple[str, Path]]:
     for line in lines:
         with suppress(ValueError):
             match parse_json(line):
-                case [str(part), str(path), str()] if part in PARTS:
-                    images.add((part, Path(path)))
+                case [str(part), str(name), str()] if part in PARTS:
+                    images.add((part, name))
     return images
 
 
@@ -235,17 +251,16 @@ def create(run: str, folder: Path) -> Path:
             return path
 
 
-def find(run: str, folder: Path) -> Path:
-    """The run to go on with: `run` where given, else the newest in `folder`."""
-    if run:
-        return Path(run)
+def find(folders: Sequence[Path]) -> Path:
+    """The run to go on with: the newest in the first of `folders` that has one."""
     # One whose start was ended has no config.json yet, and nothing to go on with.
-    existing = [path for path in numbered(folder) if (path / "config.json").exists()]
-    if not existing:
-        raise CheckpointError(
-            f"--resume auto: no run in {folder} yet; leave --resume out to start one"
-        )
-    return existing[-1]
+    for folder in folders:
+        if existing := [path for path in numbered(folder) if (path / "config.json").exists()]:
+            return existing[-1]
+    raise CheckpointError(
+        f"--resume auto: no run in {folders[0]} yet; leave --resume out to start one, or give "
+        "one as --run_dir"
+    )
 
 
 def check_same(run: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -253,11 +268,13 @@ def check_same(run: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> Non
     differences = [
         f"{key} was {before!r}, is {after!r}"
         for section in ("data", "train", "method", "launch")
+        if section in new
         for key, before in old.get(section, {}).items()
         if key not in RESUMABLE and (after := new[section].get(key)) != before
     ]
     if differences:
         raise ConfigError(
             f"{run} was made with other options ({'; '.join(differences)}): go back to them "
-            "to go on with it, or leave --resume out to start a new run"
+            "to go on with it, or leave --resume and --run_dir out to start a new run "
+            f"(--start_from {run} begins it with these weights)"
         )

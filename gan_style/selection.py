@@ -137,7 +137,13 @@ class Scorer:
 
     @property
     def files(self) -> list[str]:
-        """The test images, by the names of their folders and their own."""
+        """What the test images are, see `DomainPair.identity`."""
+        parts = (self.data.identity(f"test{side.upper()}") for side in self.data.sides)
+        return [image for part in parts for image in spread(part, self.count)]
+
+    @property
+    def names(self) -> list[str]:
+        """The same as checkpoints of before have it: their folders' names and their own."""
         chosen = (spread(self.data.domain.test(side), self.count) for side in self.data.sides)
         return [f"{path.parent.name}/{path.name}" for paths in chosen for path in paths]
 

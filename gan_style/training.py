@@ -330,7 +330,8 @@ class Trainer:
         found = list(self.data.left_out.items())[self._noted :]  # at once: threads add to it
         self._noted += len(found)
         others = runs.left_out(self.run) - self._earlier  # have been said by another process
-        images = [(part, path.absolute(), reason) for (part, path), reason in found]
+        name_of = self.data.domain.name_of
+        images = [(part, name_of(part, path), reason) for (part, path), reason in found]
         images = [image for image in images if image[:2] not in others]
         runs.leave_out(self.run, images)
         for _, _, reason in images:
@@ -451,7 +452,16 @@ class Trainer:
                 self._keep_images(folder, range(images - self._size, images))
             except WriteError as error:
                 batch = str(error)
-        return f"{batch}; {last}; try a lower --learning_rate"
+        remedy = "start a new run with a lower --learning_rate (leave --resume and --run_dir out)"
+        if saved:
+            remedy = (
+                "begin a new run from its weights at a lower rate, as with: "
+                f"--start_from {self.run} --learning_rate {self._lower_rate():g}"
+            )
+        return f"{batch}; {last}; {remedy}"
+
+    def _lower_rate(self) -> float:
+        return min(rate for rates in self.initial_rates.values() for rate in rates) / 2
 
     def _keep_images(self, folder: Path, positions: Sequence[int]) -> None:
         """Write items of the stream, all processes', as they were shown: crops are of 8 bits."""
@@ -645,7 +655,7 @@ class Trainer:
             "progress": vars(self.progress),
             "processes": self.accelerator.num_processes,
             "scores": self.scores.state(),
-            "images": self._fingerprint(),
+            "identity": self._identity(),
             "nets": {name: self.net(name).state_dict() for name in self.names},
             "averages": {name: average.state_dict() for name, average in self.averages.items()},
             "optimizers": {name: value.state_dict() for name, value in self.optimizers.items()},
@@ -663,9 +673,34 @@ class Trainer:
             "cuda": torch.cuda.get_rng_state() if self._on_cuda else None,
         }
 
-    def _fingerprint(self) -> list[str]:
-        files = [path for side in self.data.sides for path in self.data.domain.train(side)]
-        return [f"{path.parent.name}/{path.name}" for path in files]
+    def _identity(self) -> list[str]:
+        parts = (self.data.identity(f"train{side.upper()}") for side in self.data.sides)
+        return [image for part in parts for image in part]
+
+    def _refuse_other_images(self, shared: dict[str, Any], folder: Path) -> None:
+        """A run goes on with the images that it began with, wherever they lie now."""
+        if "identity" in shared:
+            then = shared["identity"]
+            files = [path for side in self.data.sides for path in self.data.domain.train(side)]
+            for path, image in zip(files, then, strict=False):
+                # What can't be read now and was left out before: names alone are compared.
+                self.data.digests.setdefault(path, image.split(" ", 1)[0])
+            now = self._identity()
+        else:  # of before: names alone, with those of their folders
+            files = [path for side in self.data.sides for path in self.data.domain.train(side)]
+            then, now = shared["images"], [f"{path.parent.name}/{path.name}" for path in files]
+        if then == now:
+            return
+        names = [{image.split(" ", 1)[-1] for image in images} for images in (then, now)]
+        same = names[0] == names[1]
+        other = sorted(set(now) - set(then) if same else names[0] ^ names[1])
+        what = "have other content than then" if same else "are new or gone"
+        such = f": {len(other)} {what}, such as {other[0]}" if other else ", in another order"
+        raise CheckpointError(
+            f"the training images are no longer those of {folder} ({len(then)} then, {len(now)} "
+            f"now){such}; put them back, or begin a new run from its weights, with: --start_from "
+            f"{self.run}"
+        )
 
     def resume(self, folder: Path) -> None:
         """Take everything back from a checkpoint; nothing is written before that is done.
@@ -686,11 +721,7 @@ class Trainer:
             )
         own = folder / f"process_{accelerator.process_index}.safetensors"
         process = checkpoint.load_state(own)
-        if shared["images"] != self._fingerprint():
-            raise CheckpointError(
-                f"the training images are no longer those of {folder} "
-                f"({len(shared['images'])} then, {len(self._fingerprint())} now): start a new run"
-            )
+        self._refuse_other_images(shared, folder)
         like = self._shared_state()
         parts = ["progress", "nets", "averages", *(["scaler"] if accelerator.scaler else [])]
         for part in parts:
@@ -701,7 +732,9 @@ class Trainer:
         for direction, weights in self.scores.weights.items():
             wanted = self.net(self.method.directions[direction]).state_dict()
             checkpoint.check_form(weights, wanted, f"best {direction}")
-        if self.scorer and self.scores.images and self.scores.files != self.scorer.files:
+        # Checkpoints of before have the names alone.
+        known = (self.scorer.files, self.scorer.names) if self.scorer else ()
+        if self.scorer and self.scores.images and self.scores.files not in known:
             self.scores, self.scores_anew = Scores(), True
         for name in self.names:
             self.net(name).load_state_dict(shared["nets"][name])

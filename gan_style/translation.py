@@ -1,11 +1,14 @@
 """Any method over any images: contents, and styles where it takes them, in; PNGs out."""
 
 import csv
+import hashlib
+import io
+import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+import gan_style
 from gan_style import colour, memory, optimisation
 from gan_style.colour import Colours
-from gan_style.errors import ConfigError, DataError, UserError
-from gan_style.files import atomic_file
+from gan_style.downloads import sha256_of
+from gan_style.errors import ConfigError, DataError, Interrupted, UserError
+from gan_style.files import explained
 from gan_style.images import (
     ImageError,
     from_tensor,
@@ -32,11 +37,15 @@ from gan_style.images import (
     to_tensor,
 )
 from gan_style.method import Method, OptimisedMethod, Style, Styles
-from gan_style.pairs import CSV, output_names, read_pairs
+from gan_style.pairs import output_names, read_pairs
 from gan_style.precision import Precision, autocast, memory_format
+from gan_style.reading import read_bytes
 
 PIXELS_A_BATCH = 2**20  # of equal-sized images together on an accelerator: 16 of 256x256
 TIMES = ("name", "width", "height", "seconds")
+MADE_BY = ".made_by.csv"  # beside the images: what each of them was made by
+MADE = ("name", "made_by")
+TABLE = 1_000_000_000  # bytes of these: some million rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +79,10 @@ class How:
         side: contents whose longer side is above it are scaled down to it; 0 keeps all sizes.
         colour: where colours come from, see `gan_style.colour`.
         save_every: iterations between two intermediate images of an optimisation; 0 keeps none.
-        resume: keep what is there already and go on with the image that was interrupted.
+        resume: keep what is there already, made by the same of the same, and go on with the image
+            that was interrupted.
         precision: what networks compute in.
-        times: write times.csv.
+        times: write times.csv, and by what each image was made.
     """
 
     device: torch.device
@@ -243,13 +253,30 @@ def _bytes(method: Method, size: tuple[int, int]) -> float:
     return method.bytes_for(height * width)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What came of jobs."""
+
+    kept: int  # that were there, made by the same of the same
+    again: int  # that were there, but made by something else
+    bad: list[ImageError]  # what couldn't be read; everything else is written
+
+
 def translate_files(
-    method: Method, jobs: Sequence[Job], out: Path, how: How, options: dict[str, Any]
-) -> list[ImageError]:
-    """Do every job: PNGs under `out`, and `<out>/times.csv` if asked for.
+    method: Method,
+    jobs: Sequence[Job],
+    out: Path,
+    how: How,
+    options: dict[str, Any],
+    weights: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> Made:
+    """Do every job: PNGs under `out`, a row of each in `<out>/times.csv` if asked for.
 
     times.csv has name, width, height, and the seconds of the image's batch divided by the images in
-    it, from the tensor in memory to the tensor in memory.
+    it, from the tensor in memory to the tensor in memory. It only grows: the last row of a name is
+    that of the image there. So does `<out>/.made_by.csv`, by which `how.resume` knows what was made
+    by the same method, options and weights of the same images.
 
     Args:
         method: on the device, with its weights.
@@ -257,60 +284,149 @@ def translate_files(
         out: output folder.
         how: what jobs have in common.
         options: of the method, which the state of an interrupted optimisation is compared with.
+        weights: of a run, network -> SHA-256 of its file; published ones are known by the method.
+        overwrite: with `how.resume`, images of which nothing says what made them are made again.
 
-    Returns:
-        What couldn't be read; everything else is written.
+    Raises:
+        DataError: with `how.resume` and not `overwrite`, images of which nothing says what made
+            them; or a times.csv that is none.
     """
     bad: list[ImageError] = []
-    earlier = _earlier_times(out) if how.resume else {}
-    waiting = [job for job in jobs if not (how.resume and _is_done(job, out, earlier))]
-    rows = earlier or {}
-    if how.times and not how.resume and any((out / job.name).exists() for job in jobs):
-        _write_times(out, {})  # none of those there is this command's
+    digests = _digests(method, how, options, weights or {})
+    waiting = _waiting(jobs, out, digests, overwrite) if how.resume else list(jobs)
+    there = sum((out / job.name).exists() for job in waiting) if how.resume else 0
+    for name, columns in ((MADE_BY, MADE), ("times.csv", TIMES)) if how.times else ():
+        _check_header(out / name, columns)
+    written = 0
     pictures = isinstance(method, OptimisedMethod)  # each of which has a bar of its own
-    try:
-        with tqdm(
-            total=len(jobs), initial=len(jobs) - len(waiting), unit=" images",
-            delay=0 if pictures else 2, dynamic_ncols=True, disable=pictures and len(jobs) == 1,
-        ) as bar:  # fmt: skip
+    with tqdm(
+        total=len(jobs), initial=len(jobs) - len(waiting), unit=" images",
+        delay=0 if pictures else 2, dynamic_ncols=True, disable=pictures and len(jobs) == 1,
+    ) as bar:  # fmt: skip
+        try:
             for batch in _batches(waiting, how, method.grey, bad):
+                names = [str(job.name) for job, _ in batch]
                 started = _now(how.device)
                 with memory.explained(batch[0][0].content):
                     images = _translate(method, batch, out, how, options)
                 seconds = (_now(how.device) - started) / len(batch)
+                # Two rows of each: what is cut off between them is made again.
+                if how.times:
+                    _append(out / MADE_BY, MADE, ((name, "") for name in names))
                 for (job, _), image in zip(batch, images, strict=True):
                     save_png(image, out / job.name)
                     optimisation.forget(out / job.name)
-                    rows[str(job.name)] = (image.shape[1], image.shape[0], f"{seconds:.4f}")
+                if how.times:
+                    made = (digests(job) for job, _ in batch)
+                    _append(out / MADE_BY, MADE, zip(names, made, strict=True))
+                    sizes = [(image.shape[1], image.shape[0], f"{seconds:.4f}") for image in images]
+                    rows = ((name, *size) for name, size in zip(names, sizes, strict=True))
+                    _append(out / "times.csv", TIMES, rows)
+                written += len(batch)
                 bar.update(len(batch))
-    finally:
-        if rows and how.times:
-            _write_times(out, rows)
-    return bad
+        except Interrupted:
+            raise
+        except UserError as error:
+            if not written:
+                raise
+            raise type(error)(
+                f"{error} (together with --resume, as {written} of the images are written)"
+            ) from error
+    return Made(kept=len(jobs) - len(waiting), again=there, bad=bad)
 
 
-def _write_times(out: Path, rows: dict[str, tuple[Any, ...]]) -> None:
-    with atomic_file(out / "times.csv") as partial, partial.open("w", **CSV) as file:
-        csv.writer(file).writerows([TIMES, *((name, *row) for name, row in rows.items())])
+def _digests(
+    method: Method, how: How, options: Mapping[str, Any], weights: Mapping[str, str]
+) -> Callable[[Job], str]:
+    """What an image is made by and of, as a few letters: no matter where files lie or are called.
+
+    Batches and devices aren't in it: they change an image by rounding, if at all.
+    """
+    common = [
+        gan_style.__version__, type(method).__module__, dict(options), dict(weights),
+        how.background, how.side, how.colour, how.precision,
+    ]  # fmt: skip
+
+    @cache
+    def content(path: Path | None) -> str:
+        # What can't be read is told when its turn comes; a pipe would be waited for.
+        return sha256_of(path) if path and path.is_file() else ""
+
+    def digest(job: Job) -> str:
+        styles = [
+            (content(s.path), s.weight, content(s.content_mask), content(s.style_mask))
+            for s in job.styles
+        ]
+        made_of = [*common, content(job.content), styles]
+        return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
+
+    return digest
 
 
-def _is_done(job: Job, out: Path, times: dict[str, tuple[Any, ...]] | None) -> bool:
-    """Whether an interrupted command had made it: what it was to replace may lie there as well."""
-    path = out / job.name
-    made = times is None or str(job.name) in times
-    return path.exists() and made and not optimisation.is_under_way(path)
+def _waiting(
+    jobs: Sequence[Job], out: Path, digests: Callable[[Job], str], overwrite: bool
+) -> list[Job]:
+    """Jobs whose image isn't there, isn't finished, or was made by or of something else."""
+    known = _made_by(out)
+    there = {job.name for job in jobs if (out / job.name).exists()}
+    strange = sorted(name for name in there if str(name) not in known)
+    if strange and not overwrite:
+        raise DataError(
+            f"{out} holds {len(strange)} of these images of which nothing says what made them, "
+            f"such as {strange[0]}: --overwrite makes them again, or give another --out"
+        )
+    return [
+        job
+        for job in jobs
+        if job.name not in there
+        or optimisation.is_under_way(out / job.name)
+        or known.get(str(job.name)) != digests(job)
+    ]
 
 
-def _earlier_times(out: Path) -> dict[str, tuple[Any, ...]] | None:
-    path = out / "times.csv"
+def _made_by(out: Path) -> dict[str, str]:
+    """Name of each image that `translate_files` wrote here -> what it was made by."""
+    path = out / MADE_BY
     if not path.exists():
-        return None
+        return {}
     try:
-        with path.open(**CSV) as file:
-            rows = [row for row in csv.reader(file) if len(row) == len(TIMES)]
-    except (OSError, csv.Error) as error:
+        text = read_bytes(path, TABLE).decode("utf-8", "surrogateescape")
+        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if len(row) == len(MADE)]
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path} can't be read: {error}; remove it") from error
-    return {row[0]: tuple(row[1:]) for row in rows[1:]}
+    return dict(rows)  # the last row of a name is in force
+
+
+def _check_header(path: Path, columns: Sequence[str]) -> None:
+    """Refuse to add rows to a file that isn't of these columns, before anything is made."""
+    if not path.exists() and not path.is_symlink():
+        return
+    try:
+        if path.is_symlink() or not path.is_file():  # a link would be written through
+            raise ValueError("it is no file")
+        with path.open("rb") as file:
+            first = file.readline(1000)
+        if first and first.rstrip(b"\r\n") != ",".join(columns).encode():
+            raise ValueError(f"it doesn't begin with {','.join(columns)}")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is none of ours: {error}; remove it") from error
+
+
+def _append(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Add rows to a table, which is begun with its header; a last row that was cut off is ended."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with explained(path), path.open("a+b") as file:
+        size = file.seek(0, io.SEEK_END)
+        if not size:
+            file.write((",".join(columns) + "\r\n").encode())
+        else:
+            file.seek(size - 1)
+            if file.read(1) != b"\n":
+                file.write(b"\r\n")
+        file.write(text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def _translate(

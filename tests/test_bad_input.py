@@ -109,7 +109,7 @@ def test_a_run_is_never_overwritten(train, toy, refusal):
     assert "--run_dir run holds a run already: go on by --resume auto" in line
     line = refusal(train, domain=toy, images=2, run_dir="run", resume="auto", lambda_cycle=5.0)
     assert "lambda_cycle was 10.0, is 5.0" in line
-    assert "leave --resume out" in line
+    assert "leave --resume and --run_dir out" in line
     assert everything_below("run") == before
 
 
@@ -134,7 +134,7 @@ def test_a_broken_checkpoint_is_named(train, toy, refusal):
     state.write_bytes(state.read_bytes()[:1000])
     line = refusal(train, domain=toy, images=2, resume="auto", run_dir="run")
     assert "no checkpoint of run is sound (run/checkpoints/000000001/state.safetensors" in line
-    assert "start a new run" in line
+    assert "begin a new run from the weights beside them, with: --start_from run" in line
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ def test_unreadable_contents_are_left_out_and_named(gan_style, run, toy, capsys)
     said = capsys.readouterr()
     assert "3 written to" in said.out
     assert "1 of 4 images were left out" in said.err
-    assert len(list((run / "translated" / "a2b").glob("*.png"))) == 3
+    assert len(list((run / "translated" / "testA" / "a2b").glob("*.png"))) == 3
 
 
 def test_a_run_with_options_of_another_version_is_not_guessed_at(train, gan_style, toy, refusal):

@@ -314,7 +314,8 @@ def test_a_split_of_loose_folders_is_seeded_complete_and_written_down(tmp_path):
     assert (len(one.trainA), len(one.testA), len(one.trainB), len(one.testB)) == (18, 2, 4, 1)
     assert sorted(one.trainA + one.testA) == sorted((folder / "trainA").iterdir())
     one.write(tmp_path)
-    assert domain_from_lists(one.name, tmp_path) == one
+    roots = {"a": folder / "trainA", "b": folder / "trainB"}
+    assert domain_from_lists(one.name, tmp_path, roots) == one
 
 
 def test_a_split_list_keeps_names_that_are_no_utf_8(tmp_path):
@@ -322,10 +323,11 @@ def test_a_split_list_keeps_names_that_are_no_utf_8(tmp_path):
     (folder / "trainA" / "0.png").rename(folder / "trainA" / os.fsdecode(b"\xe9.png"))
     domain = domain_from_two_folders(folder / "trainA", folder / "trainB", 0.1, 0)
     domain.write(tmp_path)
-    assert domain_from_lists(domain.name, tmp_path) == domain
+    roots = {"a": folder / "trainA", "b": folder / "trainB"}
+    assert domain_from_lists(domain.name, tmp_path, roots) == domain
     (tmp_path / "testA.txt").unlink()
     with pytest.raises(DataError, match=r"testA\.txt can't be read: No such file"):
-        domain_from_lists(domain.name, tmp_path)
+        domain_from_lists(domain.name, tmp_path, roots)
 
 
 def test_a_folder_without_the_layout_says_what_to_do(tmp_path):
@@ -438,7 +440,7 @@ def test_a_split_of_one_loose_folder_is_seeded_complete_and_written_down(tmp_pat
     assert (len(one.trainB), len(one.testB)) == (18, 2)
     assert sorted(one.trainB + one.testB) == sorted(folder.rglob("*.png"))
     one.write(tmp_path)
-    assert domain_from_lists(one.name, tmp_path) == one
+    assert domain_from_lists(one.name, tmp_path, {"b": folder}) == one
 
 
 def test_a_folder_without_images_is_no_collection(tmp_path):

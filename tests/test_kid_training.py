@@ -146,7 +146,7 @@ def test_kid_is_that_of_the_files_that_translate_writes(train_kid, gan_style, to
             "translate", run="run", direction=direction, content=toy / source, weights="best",
             precision="fp32",
         )  # fmt: skip
-        made = features(Path("run/translated") / direction)
+        made = features(Path("run/translated") / source / f"{direction}-best")
         expected = kid.Metric().distance(made, features(toy / target))
         assert note("run", net)["kid"] == expected["value"]
         assert note("run", net)["std"] == expected["std"]

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -188,8 +189,8 @@ def test_a_state_of_something_else_is_refused_and_left_alone(interrupt, changed)
     with pytest.raises(ConfigError) as error:
         optimise(resume=True, **changed)
     assert str(error.value) == (
-        "out/photo.state.safetensors is of other options or images: give the same again, or leave "
-        "--resume out and remove it"
+        "out/photo.state.safetensors is of other options or images: give the same again, or remove "
+        "it to begin anew"
     )
     assert STATE.read_bytes() == before
     optimise(resume=True)  # it is still good for what it was of
@@ -336,9 +337,12 @@ def test_an_interrupted_overwriting_goes_on_to_replace_the_rest(
 def test_images_that_start_as_noise_are_the_same_whichever_were_there_before(gan_style):
     options = {"content": "c", "style": "s.png", "init": "noise", **COMMAND}
     gan_style("translate", out="all", **options)
-    Path("some/s").mkdir(parents=True)
-    Path("some/s/1.png").write_bytes(Path("all/s/1.png").read_bytes())
+    shutil.copytree("all", "some")
+    for name in ("2.png", "3.png"):
+        Path("some/s", name).unlink()
+    before = Path("some/s/1.png").stat().st_mtime_ns
     gan_style("translate", out="some", resume=True, **options)
+    assert Path("some/s/1.png").stat().st_mtime_ns == before
     for name in ("2.png", "3.png"):
         assert Path("some/s", name).read_bytes() == Path("all/s", name).read_bytes()
 
@@ -360,6 +364,20 @@ def test_the_command_refuses_a_state_of_something_else(gan_style, interrupt, cap
     gan_style("translate", resume=True, **options)
     assert Path("x.png").exists()
     assert not Path("x.state.safetensors").exists()
+
+
+@pytest.mark.usefixtures("files")
+def test_a_state_of_something_else_can_be_removed_as_the_refusal_says(gan_style, interrupt, capsys):
+    options = {"content": "c/1.png", "style": "s.png", "out": "x.png", **COMMAND}
+    interrupt(2)
+    refused(capsys, 130, gan_style, "translate", **options)
+    interrupt(None)
+    changed = options | {"style": "other.png", "resume": True}
+    line = refused(capsys, 2, gan_style, "translate", **changed)
+    assert "or remove it" in line
+    Path("x.state.safetensors").unlink()
+    gan_style("translate", **changed)
+    assert Path("x.png").exists()
 
 
 @pytest.mark.usefixtures("files")

@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import re
+import shutil
 from fnmatch import fnmatch
 from html.parser import HTMLParser
 from pathlib import Path
@@ -550,6 +551,53 @@ def test_missing_and_broken_pictures_leave_gaps(tmp_path):
     ]
     assert gaps == [(0, 3), (1, 2), (2, 2)]
     assert page.text.count("missing") == 3
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_report_that_is_written_again_far_from_its_pictures_keeps_them(tmp_path):
+    folder = comparisons.write(tmp_path / "results/toy/report", comparisons.small())
+    report.write(folder)
+    before = contents(folder)
+    mailed = shutil.copytree(folder, tmp_path / "mailed")
+    report.write(mailed)
+    assert contents(mailed) == before
+    report.write(mailed)  # and again
+    assert contents(mailed) == before
+    report.write(mailed, rows=2)  # fewer of them
+    rows = viewer(Page((mailed / "index.html").read_text(encoding="utf-8")))["rows"]
+    assert [len([cell for cell in row["cells"] if cell]) for row in rows] == [4, 4]
+
+
+def test_one_lost_picture_is_that_of_the_page_before(tmp_path):
+    folder = comparisons.write(tmp_path / "report", comparisons.small())
+    before = viewer(Page(report.write(folder).read_text(encoding="utf-8")))["rows"]
+    (tmp_path / "compare/near/1.png").unlink()
+    (folder / "grid.jpg").unlink()
+    after = viewer(Page(report.write(folder).read_text(encoding="utf-8")))["rows"]
+    assert after == before
+    assert (folder / "grid.jpg").exists()
+
+
+@pytest.mark.parametrize("page", [None, "", "<p>none of ours", "{}", "evil"])
+def test_a_report_without_any_picture_left_is_refused_and_left_alone(tmp_path, page):
+    folder = comparisons.write(tmp_path / "results/report", comparisons.small())
+    report.write(folder)
+    if page is None:
+        (folder / "index.html").unlink()
+    elif page == "evil":  # a page that would have something else fetched
+        text = (folder / "index.html").read_text(encoding="utf-8")
+        text = text.replace("data:image/jpeg;base64,", "https://example.org/?")
+        (folder / "index.html").write_text(text, encoding="utf-8")
+    else:
+        (folder / "index.html").write_text(page, encoding="utf-8")
+    mailed = shutil.copytree(folder, tmp_path / "mailed")
+    before = contents(mailed)
+    with pytest.raises(DataError, match=r"none of the pictures that .* names is there, such as"):
+        report.write(mailed)
+    assert contents(mailed) == before
 
 
 def test_the_pictures_of_many_pairs_are_spread(tmp_path):

@@ -126,7 +126,7 @@ def folders():
 
 
 ALL_PAIRS = [f"{s}/{c}.png" for s, c in product(("deep/y", "x"), ("a", "b", "deep/c"))]
-ALL_FILES = sorted([*ALL_PAIRS, "times.csv"])
+ALL_FILES = sorted([".made_by.csv", *ALL_PAIRS, "times.csv"])
 
 
 # What is made, and how it is called
@@ -136,7 +136,7 @@ def test_a_content_in_a_style_is_a_file_named_after_both(translate):
     said = translate(out="out", **GATYS)
     assert "1 image, gatys, cpu in " in said
     assert "1 written to out" in said
-    assert below("out") == ["style/content.png", "times.csv"]
+    assert below("out") == [".made_by.csv", "style/content.png", "times.csv"]
     made = pixels("out/style/content.png")
     assert made.shape == (32, 40, 3)
     assert (made != pixels("content.png")).any()
@@ -144,7 +144,10 @@ def test_a_content_in_a_style_is_a_file_named_after_both(translate):
 
 def test_results_of_a_method_have_a_folder(translate):
     translate(**ADAIN)
-    assert below("results") == ["translated/adain/style/content.png", "translated/adain/times.csv"]
+    assert below("results") == [
+        f"translated/{Path.cwd().name}/adain/{name}"
+        for name in (".made_by.csv", "style/content.png", "times.csv")
+    ]
 
 
 def test_a_png_as_out_is_the_only_file_that_is_written(translate):
@@ -158,7 +161,7 @@ def test_a_png_as_out_is_the_only_file_that_is_written(translate):
 def test_a_folder_may_have_a_dot_in_its_name(translate):
     Path("v1.2").mkdir()
     translate(out="v1.2", **ADAIN)
-    assert below("v1.2") == ["style/content.png", "times.csv"]
+    assert below("v1.2") == [".made_by.csv", "style/content.png", "times.csv"]
 
 
 def test_every_content_goes_with_every_style(translate, folders):
@@ -184,7 +187,9 @@ def test_pairs_of_a_file_are_the_only_ones_made(translate, folders, mark):
         encoding="utf-8",
     )
     translate(out="out", pairs="pairs.csv", **folders, **ADAIN)
-    assert below("out") == ["deep/y/a.png", "times.csv", "x/b.png", "x/deep/c.png"]
+    assert below("out") == [
+        ".made_by.csv", "deep/y/a.png", "times.csv", "x/b.png", "x/deep/c.png"
+    ]  # fmt: skip
     translate(out="one.png", content="contents/deep/c.png", style="styles/x.jpg", **ADAIN)
     assert (pixels("one.png") == pixels("out/x/deep/c.png")).all()
 
@@ -225,7 +230,7 @@ def test_two_pairs_that_would_be_one_file_are_refused(refused):
 def test_styles_joined_by_commas_are_blended_into_one_image(translate):
     picture("deep/other.png", seed=3)
     translate(out="out", style="style.png,deep/other.png", **ADAIN)
-    assert below("out") == ["style+other/content.png", "times.csv"]
+    assert below("out") == [".made_by.csv", "style+other/content.png", "times.csv"]
     blended = pixels("out/style+other/content.png")
     for i, name in enumerate(("style.png", "deep/other.png")):
         translate(out=f"{i}.png", style=name, **ADAIN)
@@ -248,7 +253,7 @@ def test_all_the_weight_on_one_style_is_that_style_alone(translate, index):
 def test_a_file_with_a_comma_in_its_name_is_one_style(translate):
     picture("a,b.png", seed=3)
     translate(out="out", style="a,b.png", **ADAIN)
-    assert below("out") == ["a,b/content.png", "times.csv"]
+    assert below("out") == [".made_by.csv", "a,b/content.png", "times.csv"]
 
 
 def test_many_styles_joined_may_be_longer_than_a_file_name(translate):
@@ -422,7 +427,10 @@ def test_contents_of_extreme_sizes_keep_them_with_johnson(train_alone, gan_style
         picture(f"contents/{name}.png", *size)
     said = gan_style("translate", run="run", content="contents")
     assert "4 images, johnson, raw weights, cpu in " in said
-    made = {path.stem: load_image(path).size for path in Path("run/translated").glob("*.png")}
+    made = {
+        path.stem: load_image(path).size
+        for path in Path("run/translated/contents/raw").glob("*.png")
+    }
     assert made == sizes
 
 
@@ -489,9 +497,12 @@ def test_images_that_are_there_already_are_not_overwritten_unless_asked(
     assert (pixels("out/x/a.png") != before).any()
     Path("out/x/a.png").unlink()
     before = Path("out/x/b.png").stat().st_mtime_ns
-    translate(out="out", resume=True, **folders, **ADAIN)
+    translate(out="out", resume=True, alpha=0.5, **folders, **ADAIN)
     assert Path("out/x/a.png").exists()
     assert Path("out/x/b.png").stat().st_mtime_ns == before
+    said = translate(out="out", resume=True, **folders, **ADAIN)  # of another alpha
+    assert "6 of them were there, made by or of something else: made again" in said
+    assert Path("out/x/b.png").stat().st_mtime_ns != before
 
 
 def test_a_png_that_is_there_already_is_not_overwritten(refused):

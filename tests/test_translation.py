@@ -1,5 +1,6 @@
 import csv
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ class Darker(Method):
 def translate(method, content, out, **how):
     jobs = translation.jobs_without_styles(content)
     how = translation.How(device=torch.device("cpu"), **how)
-    return translation.translate_files(method, jobs, out, how, {})
+    return translation.translate_files(method, jobs, out, how, {}).bad
 
 
 def noise(width, height, seed=0):
@@ -116,7 +117,7 @@ def test_times_of_what_is_done_are_kept_when_something_breaks(tmp_path):
     with pytest.raises(UserError, match=r"2\.png: not enough memory for it; try a smaller --side"):
         translate(Breaking(), tmp_path, tmp_path / "out")
     there = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert there == ["0.png", "1.png", "times.csv"]
+    assert there == [".made_by.csv", "0.png", "1.png", "times.csv"]
     assert len((tmp_path / "out" / "times.csv").read_text().splitlines()) == 3
 
 
@@ -155,7 +156,7 @@ def test_one_unreadable_image_costs_only_itself(tmp_path):
     out = tmp_path / "out"
     (bad,) = translate(Darker(), tmp_path, out)
     assert "bad.png: not an image" in str(bad)
-    assert sorted(path.name for path in out.iterdir()) == ["good.png", "times.csv"]
+    assert sorted(path.name for path in out.iterdir()) == [".made_by.csv", "good.png", "times.csv"]
 
 
 def test_a_run_translates_a_folder_both_ways(train, gan_style, toy):
@@ -164,7 +165,7 @@ def test_a_run_translates_a_folder_both_ways(train, gan_style, toy):
         content = toy / f"test{side}"
         said = gan_style("translate", run="run", direction=direction, content=content)
         assert f"3 images, cyclegan, {direction}, raw weights, cpu" in said
-        out = Path("run/translated") / direction
+        out = Path("run/translated") / content.name / direction
         names = {path.name for path in content.iterdir()}
         assert {path.name for path in out.glob("*.png")} == names
         assert load_image(next(out.glob("*.png"))).size == (32, 32)
@@ -181,6 +182,146 @@ def test_raw_and_averaged_weights_and_directions_are_different_networks(train, g
     assert (results[0] != results[2]).any()
 
 
+def made_anew(folder):
+    """Which images of a folder a function makes again, by their times."""
+    paths = sorted(Path(folder).rglob("*.png"))
+    before = {path: path.stat().st_mtime_ns for path in paths}
+    return lambda: [path.name for path in paths if path.stat().st_mtime_ns != before[path]]
+
+
+def test_resume_keeps_only_what_the_same_made_of_the_same(train, gan_style, toy):
+    train(domain=toy, images=4, ema=0.9, learning_rate=0.01, run_dir="run")
+    shutil.copytree(toy / "testA", "photos/here")
+    names = sorted(path.name for path in Path("photos/here").iterdir())
+    options = {"run": "run", "content": "photos/here", "out": "out", "precision": "fp32"}
+    gan_style("translate", **options)
+    anew = made_anew("out")
+    said = gan_style("translate", resume=True, **options)
+    assert "3 of 3 are in out" in said
+    assert "made again" not in said
+    # Wherever the contents and the run lie, they are the same.
+    shutil.move("photos", "moved")
+    shutil.copytree("run", "elsewhere")
+    options |= {"content": Path("moved/here").absolute(), "run": "elsewhere/"}
+    gan_style("translate", resume=True, **options)
+    assert anew() == []
+    # One content has other pixels: only its image is made again.
+    Image.new("RGB", (32, 32)).save(Path("moved/here", names[1]))
+    said = gan_style("translate", resume=True, **options)
+    assert "1 of them were there, made by or of something else: made again" in said
+    assert anew() == [names[1]]
+    for changed in ({"weights": "ema"}, {"direction": "b2a"}, {"side": 16}):
+        anew = made_anew("out")
+        said = gan_style("translate", resume=True, **options | changed)
+        assert "3 of them were there, made by or of something else: made again" in said
+        assert anew() == names
+        gan_style("translate", resume=True, **options)
+    fresh = options | {"out": "fresh"}
+    gan_style("translate", **fresh)
+    assert [(Path("out") / n).read_bytes() for n in names] == [
+        (Path("fresh") / n).read_bytes() for n in names
+    ]
+
+
+def test_other_weights_under_the_same_name_are_noticed(train, gan_style, toy):
+    options = {"run": "run", "content": toy / "testA", "out": "out"}
+    train(domain=toy, images=2, run_dir="run")
+    gan_style("translate", **options)
+    anew = made_anew("out")
+    train(domain=toy, images=4, run_dir="run", resume="auto")
+    gan_style("translate", resume=True, **options)
+    assert len(anew()) == 3
+
+
+def test_images_of_unknown_making_are_neither_kept_nor_replaced_unasked(
+    train, gan_style, toy, refusal
+):
+    train(domain=toy, images=1, run_dir="run")
+    options = {"run": "run", "content": toy / "testA", "out": "out"}
+    name = min(path.name for path in (toy / "testA").iterdir())
+    Path("out").mkdir()
+    noise(8, 8).save(Path("out", name))
+    before = Path("out", name).read_bytes()
+    line = refusal(gan_style, "translate", resume=True, **options)
+    assert (
+        f"out holds 1 of these images of which nothing says what made them, such as {name}" in line
+    )
+    assert "--overwrite makes them again" in line
+    assert Path("out", name).read_bytes() == before
+    gan_style("translate", resume=True, overwrite=True, **options)
+    assert Path("out", name).read_bytes() != before
+    assert len(list(Path("out").glob("*.png"))) == 3
+
+
+def test_an_image_whose_making_was_cut_off_is_made_again(train, gan_style, toy, monkeypatch):
+    train(domain=toy, images=1, run_dir="run")
+    options = {"run": "run", "content": toy / "testA", "out": "out"}
+    save, saved = translation.save_png, []
+
+    def dies_after_the_second(array, path):
+        save(array, path)
+        saved.append(path)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(translation, "save_png", dies_after_the_second)
+        with pytest.raises(SystemExit):
+            gan_style("translate", **options)
+    with Path("out/.made_by.csv").open("a") as file:
+        file.write("cut off")  # and half a row
+    anew = made_anew("out")
+    gan_style("translate", resume=True, **options)
+    assert anew() == [saved[1].name]
+    assert len(list(Path("out").glob("*.png"))) == 3
+
+
+def test_too_little_memory_is_met_as_advised(train, gan_style, toy, refusal, monkeypatch):
+    noise(64, 64).save(toy / "testA" / "z.png")
+    train(domain=toy, images=1, run_dir="run")
+    options = {"run": "run", "content": toy / "testA", "out": "out"}
+    translate_arrays = translation.translate_arrays
+
+    def small_ones(method, arrays, *how):
+        if arrays[0].size > 32 * 32 * 3:
+            raise torch.OutOfMemoryError("3 GB")
+        return translate_arrays(method, arrays, *how)
+
+    monkeypatch.setattr(translation, "translate_arrays", small_ones)
+    line = refusal(gan_style, "translate", **options)
+    assert "try a smaller --side (together with --resume, as 3 of the images are written)" in line
+    said = gan_style("translate", side=32, resume=True, **options)
+    assert "4 of 4 are in out" in said
+    assert "3 of them were there, made by or of something else: made again" in said
+
+
+def test_times_of_other_commands_stay(tmp_path):
+    for folder, names in (("one", ("1", "2")), ("other", ("2", "3"))):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            noise(24, 24).save(tmp_path / folder / f"{name}.png")
+        translate(Darker(), tmp_path / folder, tmp_path / "out")
+        if folder == "one":
+            before = (tmp_path / "out/times.csv").read_bytes()
+    after = (tmp_path / "out/times.csv").read_bytes()
+    assert after.startswith(before)
+    rows = [line.split(",")[0] for line in after.decode().splitlines()]
+    assert rows == ["name", "1.png", "2.png", "2.png", "3.png"]
+
+
+def test_weights_and_contents_have_folders_of_their_own(train, gan_style, toy):
+    train(domain=toy, images=2, ema=0.9, run_dir="run")
+    gan_style("translate", run="run", content=toy / "testA")
+    gan_style("translate", run="run", content=toy / "testA", weights="ema")
+    gan_style("translate", run="run", content=f"{toy}/testB/", direction="b2a")
+    gan_style("translate", run="run", content=next((toy / "trainA").iterdir()))
+    made = {str(path.parent) for path in Path("run/translated").rglob("times.csv")}
+    assert made == {
+        f"run/translated/{name}"
+        for name in ("testA/a2b", "testA/a2b-ema", "testB/b2a", "trainA/a2b")
+    }
+
+
 def test_the_files_of_one_direction_are_enough(train, gan_style, toy):
     train(domain=toy, images=2, run_dir="run")
     alone = Path("alone")
@@ -188,7 +329,7 @@ def test_the_files_of_one_direction_are_enough(train, gan_style, toy):
     for name in ("config.json", "gen_ab.safetensors"):
         (alone / name).write_bytes((Path("run") / name).read_bytes())
     gan_style("translate", run=alone, content=toy / "testA")
-    assert len(list((alone / "translated" / "a2b").glob("*.png"))) == 3
+    assert len(list((alone / "translated" / "testA" / "a2b").glob("*.png"))) == 3
 
 
 def test_a_grid_shows_contents_beside_translations(train, gan_style, toy):

@@ -2,14 +2,19 @@
 
 import base64
 import io
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from gan_style.pages.record import Comparison, Method
+from gan_style.reading import parse_json, read_text
 
 THUMBNAIL = (240, 80)  # side in pixels, JPEG quality
 # Of the pictures to look at: the first that keeps a page within its budget.
@@ -19,6 +24,8 @@ GRID_BYTES = 390_000
 GRID_QUALITIES = (88, 80, 70, 60, 50, 40, 30)
 CELL = 128  # pixels of a picture in the grid
 GAP = 4
+URI = "data:image/jpeg;base64,"
+JPEG = re.compile(f"{URI}[A-Za-z0-9+/]+=*")
 TITLE = 13  # pixels of its letters
 LINES = 2  # of a title
 
@@ -31,6 +38,73 @@ class Picture:
     large: str
     width: int
     height: int
+
+    def image(self) -> Image.Image | None:
+        """The large one, decoded."""
+        try:
+            data = base64.b64decode(self.large.removeprefix(URI))
+            with Image.open(io.BytesIO(data), formats=("JPEG",)) as file:
+                return fitted(file.convert("RGB"), LARGE[0][0])
+        except Exception:  # as in `load`
+            return None
+
+
+Earlier = Mapping[tuple[str, str], Picture]  # by the names of the pair and of the column
+
+
+class _Page(HTMLParser):
+    """The thumbnails and the viewer's data of a page that `report` wrote."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thumbnails: dict[tuple[str, str], str] = {}  # by row and column
+        self.data = ""
+        self._place, self._in_data = ("", ""), False
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attributes}
+        if tag == "button":
+            self._place = found.get("data-row", ""), found.get("data-column", "")
+        elif tag == "img" and all(self._place):
+            self.thumbnails.setdefault(self._place, found.get("src", ""))
+        self._in_data = tag == "script" and found.get("id") == "viewer-data"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_data = False
+        self._place = ("", "") if tag == "button" else self._place
+
+    def handle_data(self, data: str) -> None:
+        if self._in_data:
+            self.data += data
+
+
+def earlier(page: Path) -> Earlier:
+    """The pictures of an earlier page, which may be all that is left of them; none where it's none.
+
+    Only JPEGs in the page itself are taken: it may be somebody else's.
+    """
+    found: dict[tuple[str, str], Picture] = {}
+    try:
+        parser = _Page()
+        parser.feed(read_text(page))
+        data: dict[str, Any] = parse_json(parser.data)
+        labels = [str(column["label"]) for column in data["columns"]]
+        count = Counter(str(row["name"]) for row in data["rows"])
+        for r, row in enumerate(data["rows"]):
+            for c, (label, cell) in enumerate(zip(labels, row["cells"], strict=True)):
+                if not cell or count[str(row["name"])] > 1:  # which of them, isn't known
+                    continue
+                picture = Picture(
+                    thumbnail=parser.thumbnails[str(r), str(c)],
+                    large=str(cell["source"]),
+                    width=int(cell["width"]),
+                    height=int(cell["height"]),
+                )
+                if JPEG.fullmatch(picture.thumbnail) and JPEG.fullmatch(picture.large):
+                    found[str(row["name"]), label] = picture
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+    return found
 
 
 def spread(count: int, rows: int) -> list[int]:
@@ -65,35 +139,53 @@ def fitted(image: Image.Image, side: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
+def columns_of(methods: Sequence[Method]) -> list[str]:
+    """What stands above the pictures of `rows_of`."""
+    return ["Content", "Style image", *(method.label for method in methods)]
+
+
 def rows_of(
-    comparison: Comparison, methods: Sequence[Method], rows: int
-) -> list[tuple[int, list[Image.Image | None]]]:
-    """Index of each chosen pair, with its content, its style and its translations."""
-    chosen = []
+    comparison: Comparison, methods: Sequence[Method], rows: int, before: Earlier
+) -> list[tuple[int, list[Image.Image | Picture | None]]]:
+    """Index of each chosen pair, with its content, its style and its translations.
+
+    A picture whose file isn't there any more is that of the page before, where it has one.
+    """
+    chosen: list[tuple[int, list[Image.Image | Picture | None]]] = []
+    columns = columns_of(methods)
     for index in spread(len(comparison.pairs), rows):
         pair = comparison.pairs[index]
         paths = [pair.content, pair.style]
         paths += [method.images[index] if method.images else None for method in methods]
-        chosen.append((index, [load(path) for path in paths]))
+        images: list[Image.Image | Picture | None] = [
+            before.get((pair.name, column)) if path and not path.exists() else load(path)
+            for path, column in zip(paths, columns, strict=True)
+        ]
+        chosen.append((index, images))
     return chosen
 
 
-def embedded(rows: Sequence[Sequence[Image.Image | None]]) -> list[list[Picture | None]]:
+def embedded(
+    shown: Sequence[Sequence[Image.Image | Picture | None]],
+) -> list[list[Picture | None]]:
     """Every picture as text, the large ones as large as the budget allows."""
+    kept = [[cell if isinstance(cell, Picture) else None for cell in row] for row in shown]
+    rows = [[None if isinstance(cell, Picture) else cell for cell in row] for row in shown]
     thumbnails = _uris(rows, *THUMBNAIL)
     left = BUDGET - _length(thumbnails)
+    left -= _length([[p.thumbnail + p.large if p else None for p in row] for row in kept])
     for side, quality in LARGE:
         large = _uris(rows, side, quality)
         if _length(large) <= left:
             break
     found: list[list[Picture | None]] = []
-    for images, small, big in zip(rows, thumbnails, large, strict=True):
+    for images, small, big, of_before in zip(rows, thumbnails, large, kept, strict=True):
         found.append(
             [
                 Picture(thumbnail=thumbnail, large=uri, width=image.width, height=image.height)
                 if image and thumbnail and uri
-                else None
-                for image, thumbnail, uri in zip(images, small, big, strict=True)
+                else before
+                for image, thumbnail, uri, before in zip(images, small, big, of_before, strict=True)
             ]
         )
     return found
@@ -121,8 +213,9 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
     return target.getvalue()
 
 
-def grid(rows: Sequence[Sequence[Image.Image | None]], titles: Sequence[str]) -> bytes:
+def grid(shown: Sequence[Sequence[Image.Image | Picture | None]], titles: Sequence[str]) -> bytes:
     """All of them as one JPEG with a title above each column, below 400 kB."""
+    rows = [[c.image() if isinstance(c, Picture) else c for c in row] for row in shown]
     picture = _grid(rows, titles)
     for quality in GRID_QUALITIES:
         data = _jpeg(picture, quality)

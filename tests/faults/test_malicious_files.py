@@ -482,8 +482,8 @@ NO_STATES = [
     of("progress", "evil", value=1),
     of("processes", value=10**9),
     of("processes", value="1"),
-    of("images", value=[]),
-    of("images", value=5),
+    of("identity", value=[]),
+    of("identity", value=5),
     of("optimizers", value={}),
     of("optimizers", "generator", "state", value=[]),
     of("optimizers", "generator", "state", 0, "exp_avg", value=torch.zeros(1)),
@@ -993,14 +993,22 @@ def test_kept_features_are_of_the_images_they_are_for(tmp_path):
 
 @pytest.mark.parametrize("content", [b"\n\n", b"\xff\n,\n", b"a\nb,1\n", b'x\n"' + b"y" * 200_000])
 def test_times_of_an_earlier_translation_may_be_any(translate, run, refusal, tally, content):
-    folder = run / "translated" / "a2b"
+    folder = run / "translated" / "testA" / "a2b"
     folder.mkdir(parents=True)
     (folder / "times.csv").write_bytes(content)
-    if len(content) > 100:
-        refusal(translate, resume=True)
-    else:
-        translate(resume=True)
-    tally("file", "times.csv that is none", "refused or made again")
+    assert "is none of ours" in refusal(translate, resume=True)
+    assert (folder / "times.csv").read_bytes() == content
+    tally("file", "times.csv that is none", "refused")
+
+
+@pytest.mark.parametrize("name", ["times.csv", ".made_by.csv"])
+def test_tables_are_not_written_through_links(translate, run, refusal, tally, name):
+    folder = run / "translated" / "testA" / "a2b"
+    folder.mkdir(parents=True)
+    (folder / name).symlink_to(Path("elsewhere.csv").absolute())
+    refusal(translate, resume=True)
+    assert not Path("elsewhere.csv").exists()
+    tally("file", "run with a link out of it", "refused")
 
 
 def test_a_name_may_hold_what_a_terminal_obeys(refusal, translate, run):

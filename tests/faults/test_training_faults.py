@@ -573,7 +573,7 @@ def test_locale_time_zone_and_umask_do_not_matter(training, toy, tmp_path, tally
         assert all(ours[file][key].equal(values[key]) for key in values), file
     translate = ["-m", "gan_style", "translate", "--run=Läufe/é", "--direction=a2b"]
     done([*translate, "--content=Gemälde 1/testA"], environment, umask)
-    assert len(list(Path("Läufe/é/translated/a2b").glob("*.png"))) == 4
+    assert len(list(Path("Läufe/é/translated/testA/a2b").glob("*.png"))) == 4
     tally("training", name, "same weights")
 
 

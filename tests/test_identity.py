@@ -1,0 +1,324 @@
+"""A run is tied to its images and weights, not to how folders were typed or where they lie."""
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from test_training import same, weights
+
+from gan_style import checkpoint
+from gan_style.data import domain_from_lists, domain_from_two_folders
+from gan_style.downloads import sha256_of
+from gan_style.methods import cyclegan
+
+
+@pytest.fixture
+def loose(toy):
+    """Two loose folders: the toy domain's images, with some at a depth."""
+    shutil.copytree(toy / "trainA", "photos/deep")
+    shutil.copytree(toy / "trainB", "paintings")
+    return {"data_a": "photos", "data_b": "paintings", "test_share": 0.34}
+
+
+def record(run):
+    return json.loads(Path(run, "config.json").read_text(encoding="utf-8"))
+
+
+def first(folder) -> Path:
+    return min(Path(folder).rglob("*.png"))
+
+
+def other_pixels(path):
+    Image.new("RGB", (32, 32), "red").save(path)
+
+
+def as_before(run):
+    """Make the checkpoints of a run what they were before they knew contents."""
+    for path in Path(run).glob("checkpoints/*/state.safetensors"):
+        state = checkpoint.load_state(path)
+        state["images"] = [image.split(" ", 1)[1] for image in state.pop("identity")]
+        checkpoint.save_state(state, path)
+
+
+def test_another_spelling_of_a_domain_goes_on(train, toy, monkeypatch):
+    train(domain="toy", images=1)
+    said = "going on after 1 images"
+    assert said in train(domain="toy/", images=1, resume="auto")
+    assert said in train(domain=toy.absolute(), images=1, resume="auto")
+    assert said in train(domain="./toy/../toy", images=1, resume="auto")
+    assert said in train(domain="toy", data_root=toy.parent, images=1, resume="auto")
+    Path("elsewhere").mkdir()
+    shutil.move("toy", "elsewhere/toy")
+    assert said in train(domain="elsewhere/toy", images=1, resume="auto")
+    Path("linked").symlink_to("elsewhere/toy")
+    run = "results/toy/cyclegan/0001"
+    assert said in train(domain="linked", run_dir=run, images=1, resume="auto")
+    assert said in train(domain="linked", images=1, resume="auto")  # as it leads to one called toy
+    assert not Path("results/toy/cyclegan/0002").exists()
+
+
+def test_a_moved_run_goes_on_as_the_undisturbed_one(train, toy):
+    options = {"schedule": "constant"}
+    train(domain="toy", images=6, run_dir="whole", **options)
+    train(domain="toy", images=3, run_dir="parts", **options)
+    shutil.move("toy", "renamed")
+    train(domain=Path("renamed").absolute(), images=6, run_dir="parts", resume="auto", **options)
+    assert same(weights("whole"), weights("parts"))
+
+
+@pytest.mark.parametrize("part", ["trainA", "trainB"])
+def test_the_same_name_with_other_pixels_is_not_the_same(train, toy, refusal, part):
+    train(domain=toy, images=1, run_dir="run")
+    changed = first(toy / part)
+    other_pixels(changed)
+    line = refusal(train, domain=toy, images=2, run_dir="run", resume="auto")
+    assert "the training images are no longer those of run/checkpoints/000000001" in line
+    assert "(12 then, 12 now): 1 have other content than then" in line
+    assert f" {part}/{changed.name}; put them back" in line
+
+
+def test_a_run_of_before_is_known_by_its_names(train, toy, refusal):
+    train(domain=toy, images=1, run_dir="run")
+    as_before("run")
+    options = {"domain": f"{toy}/", "run_dir": "run", "resume": "auto"}
+    other_pixels(first(toy / "trainA"))
+    assert "going on after 1 images" in train(images=1, **options)
+    first(toy / "trainA").rename(toy / "trainA" / "other.png")
+    assert "2 are new or gone" in refusal(train, images=3, **options)
+
+
+def test_loose_folders_go_on_however_they_are_typed_and_wherever_they_lie(train, loose):
+    train(images=2, **loose)
+    run, said = "results/photos2paintings/cyclegan/0001", "going on after 2 images"
+    lists = {path.name: path.read_text() for path in Path(run).glob("*.txt")}
+    assert lists["trainA.txt"].startswith("deep/")
+    assert said in train(images=2, resume="auto", **loose | {"data_a": "photos/"})
+    assert said in train(images=2, resume="auto", **loose | {"data_b": Path("paintings").resolve()})
+    Path("new").mkdir()
+    shutil.move("photos", "new/photos")
+    assert said in train(images=2, resume="auto", **loose | {"data_a": "new/photos"})
+    assert said in train(images=2, run_dir=run, resume="auto")  # it knows where they are now
+    assert {path.name: path.read_text() for path in Path(run).glob("*.txt")} == lists
+
+
+def test_lists_of_whole_paths_as_runs_had_them_lead_to_a_moved_folder(loose):
+    domain = domain_from_two_folders(Path("photos"), Path("paintings"), 0.34, 0)
+    for part in ("trainA", "trainB", "testA", "testB"):
+        lines = "".join(f"{path.absolute()}\n" for path in getattr(domain, part))
+        Path(f"{part}.txt").write_text(lines)
+    roots = {"a": Path("photos"), "b": Path("paintings")}
+    assert domain_from_lists(domain.name, Path(), roots) == domain
+    shutil.move("photos", "moved")
+    roots["a"] = Path("moved")
+    found = domain_from_lists(domain.name, Path(), roots)
+    assert [str(path) for path in found.trainA] == [
+        str(path).replace("photos", "moved") for path in domain.trainA
+    ]
+    assert found.names("trainA") == domain.names("trainA")
+
+
+def test_a_split_is_kept_when_images_come_to_its_folder(train, loose):
+    train(images=2, run_dir="run", **loose)
+    other_pixels("photos/new.png")
+    said = train(images=2, run_dir="run", resume="auto")
+    assert "4 A and 4 B to train, 2 and 2 to test" in said
+    assert "going on after 2 images" in said
+
+
+# A new run from the weights of another
+
+
+def test_a_new_run_begins_with_the_weights_of_another(train_alone, train, toy):
+    train(domain=toy, images=3, run_dir="old", lambda_cycle=7.0)
+    shutil.copytree(toy, "more")
+    other_pixels("more/trainA/new.png")
+    said = train_alone(start_from="old/", domain="more", images=1, learning_rate=1e-30)
+    assert f"begun with the weights of {Path('old').absolute()}, trained on 3 images" in said
+    new = Path("results/more/cyclegan/0001")
+    for name, theirs in weights("old").items():  # but for rounding: a rate of nearly 0
+        if "ema" not in name:
+            for key, value in weights(new)[name].items():
+                assert (value - theirs[key]).abs().max() < 1e-6, (name, key)
+    made = record(new)
+    assert made["method"] == record("old")["method"] | {"learning_rate": 1e-30}
+    assert made["data"]["domain"] == "more"
+    assert made["started_from"] == {
+        "run": str(Path("old").absolute()),
+        "images": 3,
+        "weights": {
+            name: sha256_of(Path("old", f"{name}.safetensors"))
+            for name in ("gen_ab", "gen_ba", "disc_a", "disc_b")
+        },
+    }
+    assert json.loads((new / "progress.json").read_text())["images"] == 1
+    # It is a run like others: it goes on by itself, whatever became of the old one.
+    shutil.rmtree("old")
+    assert "going on after 1 images" in train_alone(run_dir=new, resume="auto", images=2)
+    assert record(new)["started_from"] == made["started_from"]
+
+
+def test_other_networks_than_the_weights_are_of_are_told(train_alone, train, toy, refusal):
+    train(domain=toy, images=1, run_dir="old")
+    line = refusal(train_alone, start_from="old", width_generator=8, run_dir="new")
+    assert "old/gen_ab.safetensors is of another architecture than these options ask for" in line
+    assert not Path("new/config.json").exists()
+    line = refusal(train_alone, start_from="old", method="johnson", style="x.png")
+    assert "--start_from old is a run of cyclegan, not of johnson" in line
+    assert "nowhere is no run folder" in refusal(train_alone, start_from="nowhere")
+    Path("old/disc_a.safetensors").unlink()
+    line = refusal(train_alone, start_from="old", run_dir="new")
+    assert "old/disc_a.safetensors isn't there" in line
+
+
+def test_a_begun_run_without_a_checkpoint_begins_again_with_the_same_weights(
+    train_alone, train, toy, refusal
+):
+    train(domain=toy, images=2, run_dir="old", schedule="constant")
+    train_alone(start_from="old", run_dir="whole", images=2)
+    train_alone(start_from="old", run_dir="new", images=2)
+    shutil.rmtree("new/checkpoints")
+    said = train_alone(run_dir="new", resume="auto")
+    assert "no checkpoint was there yet" in said
+    assert same(weights("new"), weights("whole"))
+    shutil.rmtree("new/checkpoints")
+    train(domain=toy, images=3, run_dir="old", resume="auto", schedule="constant")
+    line = refusal(train_alone, run_dir="new", resume="auto")
+    assert "old has other weights now than new began with" in line
+
+
+# What a message advises works in the very state that it is about
+
+
+def advised(line, *names):
+    """The options that a message gives after 'with: ', as of a command line."""
+    words = shlex.split(re.search(r"with: (--.*)", line)[1])
+    found, key = {}, ""
+    for word in words:
+        if word.startswith("--"):
+            key = word.removeprefix("--")
+            found[key] = "True"
+        else:
+            found[key] = word
+    assert sorted(found) == sorted(names)
+    return found
+
+
+def poisoned(monkeypatch, number):
+    losses, steps = cyclegan.Method.losses, iter(range(1, 999))
+
+    def broken(self, batch):
+        bad = next(steps) == number
+        for player, terms in losses(self, batch):
+            if bad:
+                terms["cycle_a" if player == "generator" else "fake_b"] *= float("nan")
+            yield player, terms
+
+    monkeypatch.setattr(cyclegan.Method, "losses", broken)
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_after_a_nan_the_advised_command_trains_on(
+    train, train_alone, toy, monkeypatch, capsys, saved
+):
+    poisoned(monkeypatch, 4)
+    options = {"domain": toy, "images": 6, "log_every": 1, "run_dir": "run"}
+    with pytest.raises(SystemExit) as error:
+        train(checkpoint_minutes=0 if saved else 10, **options)
+    assert error.value.code == 1
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    if saved:
+        options = advised(line, "start_from", "learning_rate")
+        assert float(options["learning_rate"]) == 1e-4
+        said = train_alone(**options)
+        assert "run, trained on 3 images" in said
+    else:
+        assert "there is no checkpoint yet; start a new run with a lower --learning_rate" in line
+        assert "(leave --resume and --run_dir out)" in line
+        said = train(domain=toy, images=6, learning_rate=1e-4)
+    assert "finished after 6 images: weights in results/toy/cyclegan/0001" in said
+
+
+@pytest.mark.parametrize("change", ["new", "pixels", "gone", "broken"])
+def test_on_other_images_the_advised_command_trains_on(train, train_alone, toy, refusal, change):
+    train(domain=toy, images=2, run_dir="run")
+    path = first(toy / "trainA")
+    if change == "new":
+        other_pixels(toy / "trainA" / "new.png")
+    elif change == "pixels":
+        other_pixels(path)
+    elif change == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"no image")
+    line = refusal(train, domain=toy, images=4, run_dir="run", resume="auto")
+    broken = ["skip_bad_images"] * (change == "broken")
+    options = advised(re.sub(r"\): /.*", "", line), "start_from", *broken)
+    assert "finished after 2 images: weights in results/toy/" in train_alone(**options)
+
+
+def test_bad_images_of_a_new_run_are_left_out_as_advised_and_stay_so(train, toy, refusal):
+    (toy / "trainA" / "bad.png").write_bytes(b"no image")
+    line = refusal(train, domain=toy, images=1, run_dir="run")
+    assert "(leave them out with --skip_bad_images)" in line
+    train(domain=toy, images=1, run_dir="run", skip_bad_images=True)
+    options = {"domain": toy, "run_dir": "run", "resume": "auto"}
+    assert "going on after 1 images" in train(images=1, **options)
+    (toy / "trainA" / "bad.png").unlink()  # the images that it is of are all there
+    assert "going on after 1 images" in train(images=1, skip_bad_images=False, **options)
+
+
+def test_bad_test_images_can_be_left_out_when_going_on(train, toy, refusal):
+    train(domain=toy, images=1, run_dir="run")
+    first(toy / "testA").write_bytes(b"no image")
+    options = {"domain": toy, "images": 1, "run_dir": "run", "resume": "auto"}
+    assert "--skip_bad_images" in refusal(train, **options)
+    assert "going on after 1 images" in train(skip_bad_images=True, **options)
+
+
+def test_other_options_start_a_new_run_as_advised(train, train_alone, toy, refusal):
+    train(domain=toy, images=1, run_dir="run")
+    changed = {"domain": toy, "images": 1, "lambda_cycle": 5.0, "width_generator": 8}
+    line = refusal(train, run_dir="run", resume="auto", **changed)
+    assert "go back to them to go on with it, or leave --resume and --run_dir out" in line
+    assert "(--start_from run begins it with these weights)" in line
+    train(domain=toy, images=1, run_dir="run", resume="auto")
+    assert "results/toy/cyclegan/0001" in train(**changed)
+    del changed["width_generator"]
+    assert "results/toy/cyclegan/0002" in train_alone(start_from="run", **changed)
+
+
+def test_without_a_sound_checkpoint_the_advised_command_trains_on(train, train_alone, toy, refusal):
+    train(domain=toy, images=2, run_dir="run")
+    for path in Path("run/checkpoints").rglob("state.safetensors"):
+        path.write_bytes(b"")
+    line = refusal(train, domain=toy, images=4, run_dir="run", resume="auto")
+    assert "finished after 2 images" in train_alone(**advised(line, "start_from"))
+
+
+def test_a_folder_that_moved_is_given_as_advised(train, train_alone, toy, loose, refusal):
+    train(images=1, run_dir="loose", **loose)
+    train(domain="toy", images=1, run_dir="run")
+    shutil.move("photos", "moved")
+    shutil.move("toy", "away")
+    line = refusal(train_alone, run_dir="loose", resume="auto")
+    assert "loose is of images in photos, which isn't there" in line
+    assert "give the folder as it is now as --data_a" in line
+    assert "going on after 1" in train_alone(run_dir="loose", resume="auto", data_a="moved")
+    line = refusal(train_alone, run_dir="run", resume="auto")
+    assert "run is of --domain 'toy', which isn't there" in line
+    assert "going on after 1" in train_alone(run_dir="run", resume="auto", domain="away")
+
+
+def test_a_used_folder_goes_on_or_another_is_taken_as_advised(train, toy, refusal):
+    train(domain=toy, images=1, run_dir="run")
+    line = refusal(train, domain=toy, images=1, run_dir="run")
+    assert "go on by --resume auto, or give another one" in line
+    assert "going on after 1" in train(domain=toy, images=1, run_dir="run", resume="auto")
+    assert "finished" in train(domain=toy, images=1, run_dir="other")
+    line = refusal(train, domain="elsewhere/toy2", resume="auto", data_root=toy.parent)
+    assert "no run in results/toy2/cyclegan yet; leave --resume out to start one" in line
+    assert "going on after 1" in train(resume="auto", run_dir="run", images=1, domain=toy)
