@@ -1,7 +1,9 @@
 """How much memory is free, and running out of it in one line."""
 
+import re
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -30,6 +32,22 @@ def free(device: torch.device) -> float:
         # Not minus the container's usage, which counts files that can be dropped at any time.
         available = min(available, float(limit - psutil.Process().memory_info().rss))
     return max(0.0, available)
+
+
+def peak(device: torch.device) -> int:
+    """The most bytes taken so far: of the accelerator, or by this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError):
+        if found := re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()):
+            return int(found[1]) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        info = psutil.Process().memory_info()
+        return int(getattr(info, "peak_wset", info.rss))
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 @contextmanager

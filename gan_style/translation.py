@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from gan_style import colour, memory, optimisation
 from gan_style.colour import Colours
@@ -33,6 +32,7 @@ from gan_style.images import (
 from gan_style.method import Method, OptimisedMethod, Style, Styles
 from gan_style.pairs import CSV, output_names, read_pairs
 from gan_style.precision import Precision, autocast, memory_format
+from gan_style.progress import Bar
 
 PIXELS_A_BATCH = 2**20  # of equal-sized images together on an accelerator: 16 of 256x256
 TIMES = ("name", "width", "height", "seconds")
@@ -268,9 +268,9 @@ def translate_files(
         _write_times(out, {})  # none of those there is this command's
     pictures = isinstance(method, OptimisedMethod)  # each of which has a bar of its own
     try:
-        with tqdm(
+        with Bar(
             total=len(jobs), initial=len(jobs) - len(waiting), unit=" images",
-            delay=0 if pictures else 2, dynamic_ncols=True, disable=pictures and len(jobs) == 1,
+            delay=0 if pictures else 2, disable=pictures and len(jobs) == 1,
         ) as bar:  # fmt: skip
             for batch in _batches(waiting, how, bad):
                 started = _now(how.device)
