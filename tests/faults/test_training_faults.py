@@ -3,15 +3,19 @@
 Bit for bit: every run here is the same run, so each must end in the weights of the undisturbed one.
 """
 
+import fcntl
 import itertools
 import os
 import pty
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -260,21 +264,22 @@ def with_kid(*faults):
 
 
 class Terminal:
-    """The user's side of a terminal; `read` until a word is on it."""
+    """The user's side of a terminal of 24 lines of 100 characters."""
 
     def __init__(self):
-        self.ours, theirs = pty.openpty()
-        self.name, self.kept = os.ttyname(theirs), theirs
+        self.ours, self.theirs = pty.openpty()
+        fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        os.set_blocking(self.ours, False)
+        self.name, self.seen = os.ttyname(self.theirs), b""
 
-    def read(self, word):
-        seen = b""
-        while word not in seen:
-            seen += os.read(self.ours, 1 << 16)
-        if self.kept:
-            os.close(self.kept)  # now it is the training's alone
-            self.kept = 0
+    def shows(self, word):
+        """Whether a word has come."""
+        with suppress(BlockingIOError):
+            self.seen += os.read(self.ours, 1 << 16)
+        return word in self.seen
 
     def close(self):
+        os.close(self.theirs)
         os.close(self.ours)
 
 
@@ -286,7 +291,7 @@ def test_a_terminal_that_is_closed_loses_nothing(
     slow = partial(harness.kid_of_colours, 0.1)
     faults = partial(harness.on_terminal, terminal.name), slow
     child = training(partial(harness.at_once, *faults), **kid)
-    terminal.read(b"0%")
+    child.until(lambda: terminal.shows(b"0%"))
     child.until(Path("computing").exists if moment == "KID" else lambda: child.steps >= 3)
     terminal.close()
     assert child.end() == 130
@@ -303,7 +308,7 @@ def test_a_run_that_ignores_hangups_outlives_its_terminal(
     terminal = Terminal()
     on_terminal = partial(harness.on_terminal, terminal.name, signal.SIG_IGN)
     child = training(with_kid(on_terminal), kid_every=2)
-    terminal.read(b"0%")
+    child.until(lambda: terminal.shows(b"0%"))
     terminal.close()
     ends_as(whole_with_kid, tmp_path / "run", child)
     tally("training", "nohup, terminal closed", "went on")
