@@ -330,6 +330,13 @@ def into(path, *numbers):
     target = os.open(path, os.O_WRONLY)
     for number in numbers:
         os.dup2(target, number)
+    _open_outputs()
+
+
+def _open_outputs():
+    """As at the start of Python: it asks once whether they are files."""
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
 
 
 def on_terminal(name, hangup=signal.SIG_DFL):
@@ -338,6 +345,7 @@ def on_terminal(name, hangup=signal.SIG_DFL):
     terminal = os.open(name, os.O_RDWR)  # the first of a session becomes its own
     for number in range(3):
         os.dup2(terminal, number)
+    _open_outputs()
     signal.signal(signal.SIGHUP, hangup)
 
 
