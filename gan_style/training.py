@@ -341,7 +341,6 @@ class Trainer:
         self._beginning = self._begin()
         turns = list(self._step(batches))
         self.progress.images += self._size
-        self.progress.steps += 1
         self._beginning, self._moved = None, False
         for player, terms in turns:
             self.history.add(player, terms)
@@ -361,6 +360,7 @@ class Trainer:
             self.optimizers[player].step()
             self.optimizers[player].zero_grad()
             yield from turns
+        self.progress.steps += 1
         for name, average in self.averages.items():
             average.update_parameters(self.net(name))
 
