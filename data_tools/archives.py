@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from tqdm import tqdm
-
 from gan_style.config import PARTS
 from gan_style.errors import DataError
 from gan_style.files import atomic_folder
+from gan_style.progress import Bar
 
 SPLITS = ("train", "val", "test")
 # A bomb declares more; an archive of yours that does: unpack it yourself.
@@ -107,7 +106,7 @@ def unpack(archive: Path, folder: Path) -> None:
             folder.parent, sum(entry.file_size for entry, _ in files), f"unpacking {archive}"
         )
         with atomic_folder(folder) as partial:
-            for entry, target in tqdm(files, desc="unpacking", unit=" files", disable=None):
+            for entry, target in Bar(files, desc="unpacking", unit=" files"):
                 copy(zip_file, entry, partial / target)
 
 

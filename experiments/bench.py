@@ -37,13 +37,13 @@ from typing import Any
 import bench_report
 import torch
 from bench_work import Case, ask, preset
-from tqdm import tqdm
 
 from gan_style import command
 from gan_style.config import at_least, did_you_mean
 from gan_style.errors import ConfigError, UserError
 from gan_style.files import atomic_file, make_writable, write_json
 from gan_style.methods import dualgan
+from gan_style.progress import Bar, say
 
 WORKS = ("cyclegan", "dualgan", "gatys", "translate", "loader")
 MEGAPIXELS = (3000, 4000)  # height and width of a photograph of 12
@@ -80,14 +80,14 @@ def bench(
         "settings": {"repeats": rounds, "limit": limit},
         "rows": [],
     }
-    with tqdm(cases, unit=" rows", dynamic_ncols=True) as bar:
+    with Bar(cases, unit=" rows") as bar:
         for case in bar:
             bar.set_description(f"{case.label} {case.size}, batch {case.batch}")
             row = measure(case, str(place), threads, rounds, limit, found["machine"]["auto"])
             found["rows"].append(row)
             found["seconds"] = (datetime.now(UTC) - started).total_seconds()
             write_json(Path(out) / "bench.json", found)  # what is there if it's interrupted
-            bar.write(bench_report.line(row))
+            say(bench_report.line(row))
     text = bench_report.page(found)
     with atomic_file(Path(out) / "table.md") as partial:
         partial.write_text(text, encoding="utf-8")

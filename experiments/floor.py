@@ -22,11 +22,11 @@ import torch
 from bench_work import PLAIN, Case, Meter, build, ceiling, now
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from tqdm import tqdm
 
 from gan_style import command
 from gan_style.config import Wanted, at_least
 from gan_style.precision import choose
+from gan_style.progress import Bar
 
 CPU = torch.device("cpu")
 CONVOLUTIONS = ("aten.convolution.default", "aten.convolution_backward.default")
@@ -100,7 +100,7 @@ def floor(precision: Wanted = "auto", size: int = 256, tries: int = 7) -> None:
         for _ in range(tries):
             once(meter)
             times.append(meter.seconds)
-        calls = tqdm(recorder.convolutions.items(), unit=" convolutions", leave=False)
+        calls = Bar(recorder.convolutions.items(), unit=" convolutions", leave=False)
         convolving = sum(seconds_alone(call, tries) * count for call, count in calls)
         moved = sum(recorder.bytes.values())
         rate = ceiling(CPU, quick=True)["copy_gb_per_second"]

@@ -14,11 +14,11 @@ import matplotlib as mpl
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 from gan_style import command, images
 from gan_style.files import atomic_file
 from gan_style.methods import gatys
+from gan_style.progress import Bar
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -36,7 +36,7 @@ def sweep(
     photo, painting = (_tensor(Path(name), side) for name in (content, style))
     numbers = [float(word) for word in ratios.split(",")]
     ends, pictures = [], []
-    for ratio in tqdm(numbers, unit=" weights"):
+    for ratio in Bar(numbers, unit=" weights"):
         config = gatys.Config(style_weight=ratio, iterations=iterations, first_scale=0)
         with torch.no_grad():
             *_, last = gatys.Method(config).optimise(photo, painting)

@@ -14,13 +14,13 @@ from pathlib import Path
 import matplotlib as mpl
 import torch
 from safetensors.torch import load_file
-from tqdm import tqdm
 
 from gan_style import checkpoint, command, config, images, runs
 from gan_style.errors import DataError
 from gan_style.files import atomic_file
 from gan_style.method import Style
 from gan_style.methods import gatys, johnson
+from gan_style.progress import Bar
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -51,7 +51,7 @@ def compare(
     judge = gatys.Method(gatys.Config(**gatys.PRESETS["johnson"], iterations=max(MARKS)))
     lost: dict[str, list[float]] = {}
     rows = []
-    for path in tqdm(files, unit=" images"):
+    for path in Bar(files, unit=" images"):
         photo = _tensor(path, side)
         with torch.no_grad():
             loss = judge._objective(photo, [Style(image=painting)])

@@ -5,6 +5,7 @@ because Fire would guess (`--domain 1e3` would become 1000.0) and start work bef
 an unknown flag.
 """
 
+import atexit
 import contextlib
 import inspect
 import io
@@ -21,7 +22,8 @@ from fire.decorators import SetParseFn
 
 from gan_style import config, methods
 from gan_style.config import DataConfig, TrainConfig, convert, did_you_mean
-from gan_style.errors import ConfigError, UserError, printable
+from gan_style.errors import ConfigError, UserError, WriteError, printable
+from gan_style.progress import STDERR, let_go, say
 
 
 def parse(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -59,22 +61,54 @@ def no_words(words: Sequence[str]) -> None:
 
 def run(program: str, function: Callable[[], int | None]) -> None:
     """Call `function` and exit with its code; a user's mistake is one line and its own code."""
-    # A name that the terminal has no letters for must not end a run.
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if isinstance(sys.stdout, io.TextIOWrapper):  # no notebook's, and not none at all
+        # A name that the terminal has no letters for must not end a run.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    _occupy()
+    atexit.register(let_go)  # what nobody takes must not change the exit code
     try:
         code = function()
-        sys.stdout.flush()
+        _hand_on()
     except UserError as error:
-        print(f"{program}: {printable(error)}", file=sys.stderr)
+        said = [error, *getattr(error, "__notes__", ())]
+        say(f"{program}: {'; '.join(printable(each) for each in said)}", STDERR)
         sys.exit(error.code)
     except BrokenPipeError:  # whoever reads, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
+        say(f"{program}: interrupted", STDERR)
         sys.exit(130)
     if code:
         sys.exit(code)
+
+
+def _occupy() -> None:
+    """Give the numbers of a closed stdin, stdout or stderr away, to nothing.
+
+    Else the next file that is opened gets one, and what a library writes to stderr goes there.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
+
+
+def _hand_on() -> None:
+    """Flush stdout, where there is one.
+
+    Raises:
+        BrokenPipeError: whoever read it has ended.
+        WriteError: it takes nothing for another reason, such as a full disk.
+    """
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise WriteError(f"can't write to stdout: {error.strerror or error}") from error
 
 
 def call(

@@ -10,6 +10,7 @@ is done again only when what it reads has changed. A method that fails is a row 
     results/<name>/report/metrics.json                   all of it, for the report
 """
 
+import codecs
 import hashlib
 import json
 import os
@@ -48,6 +49,7 @@ from gan_style.method import Paper
 from gan_style.metrics import kid
 from gan_style.pairs import draw_pairs, output_names, read_pairs, write_pairs
 from gan_style.precision import Precision, choose
+from gan_style.progress import STDERR
 from gan_style.reading import read_json
 from gan_style.signals import postponed
 
@@ -738,12 +740,12 @@ def call(typed: Sequence[str]) -> None:
     ):
         children.append(child)
         pass_on()
-        tail = b""
+        tail, text = b"", codecs.getincrementaldecoder("utf-8")("replace")
         try:
             assert child.stderr
             while chunk := os.read(child.stderr.fileno(), 4096):
-                sys.stderr.buffer.write(chunk)
-                sys.stderr.flush()
+                STDERR.write(text.decode(chunk))
+                STDERR.flush()
                 tail = (tail + chunk)[-TAIL:]
             code = child.wait()
         finally:

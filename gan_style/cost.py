@@ -6,8 +6,6 @@ smooth random pictures of one seed: what they show doesn't change what a network
 an optimisation only how often its line search tries.
 """
 
-import re
-import sys
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, suppress
@@ -20,13 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.module import register_module_forward_pre_hook
-from tqdm import tqdm
 
 from gan_style import memory
 from gan_style.config import at_least
 from gan_style.errors import UserError
 from gan_style.method import Method, OptimisedMethod, Step
 from gan_style.precision import Precision, autocast, memory_format
+from gan_style.progress import Bar
 
 # Runs that count, and those before them: usual for GPUs; a CPU is slower, and soon at its pace.
 GPU_RUNS, CPU_RUNS = (50, 10), (10, 2)
@@ -208,7 +206,7 @@ def _translated(
             times.append(_now(content.device) - started)
             bar.update()
     counted = times[min(warm_up, len(times) - 1) :]
-    return _row(counted) | {"peak_bytes": _peak(content.device)}
+    return _row(counted) | {"peak_bytes": memory.peak(content.device)}
 
 
 class _Mark(NamedTuple):
@@ -233,15 +231,15 @@ def _optimised(
                 break
             times.append(marks[-1].seconds)
     if times:
-        return _row(times) | {"peak_bytes": _peak(content.device)}
+        return _row(times) | {"peak_bytes": memory.peak(content.device)}
     row = _row([_worked_out(marks, scales)]) | {"estimated": True, "iterations": len(marks)}
     if marks[-1].pixels == _pixels(content):
-        row["peak_bytes"] = _peak(content.device)
+        row["peak_bytes"] = memory.peak(content.device)
     return row
 
 
 def _iterations(
-    method: OptimisedMethod, content: Tensor, style: Tensor | None, until: float, bar: tqdm
+    method: OptimisedMethod, content: Tensor, style: Tensor | None, until: float, bar: Bar
 ) -> tuple[list[_Mark], bool]:
     """One image, and whether it was finished; where not, the last scale has two marks or more."""
     began, marks = _now(content.device), []
@@ -312,11 +310,9 @@ def _row(times: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _bar(content: Tensor, unit: str, total: int | None = None) -> tqdm:
+def _bar(content: Tensor, unit: str, total: int | None = None) -> Bar:
     height, width = content.shape[-2:]
-    return tqdm(
-        desc=f"{width}x{height}", unit=unit, total=total, delay=2, leave=False, dynamic_ncols=True
-    )
+    return Bar(desc=f"{width}x{height}", unit=unit, total=total, delay=2, leave=False)
 
 
 def _now(device: torch.device) -> float:
@@ -343,15 +339,3 @@ def _reset_peak(device: torch.device) -> None:
         return
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux's for VmHWM: see man 5 proc
-
-
-def _peak(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    with suppress(OSError):
-        if peak := re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()):
-            return int(peak[1]) * 1024
-    import resource  # there is none on Windows
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024

@@ -4,7 +4,6 @@ Needs nothing of accelerate's tracker, which lets the writer's errors end a run.
 """
 
 import contextlib
-import sys
 import threading
 import time
 from collections import deque
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+
+from gan_style.progress import STDERR, say
 
 RETRY = 60.0  # seconds until a writer that failed is tried again
 WAITING = 10_000  # points kept until then: days of a run's, megabytes of memory
@@ -90,7 +90,7 @@ class Curves:
         self._waiting.clear()
         if self._failed:
             self._failed = False
-            tqdm.write("TensorBoard's curves go on", file=sys.stderr)
+            say("TensorBoard's curves go on", STDERR)
 
     def _open(self) -> Any:
         from torch.utils.tensorboard import SummaryWriter  # takes seconds
@@ -111,10 +111,10 @@ class Curves:
             if writer:
                 writer.close()
         if not self._failed:
-            tqdm.write(
+            say(
                 f"{self.folder} can't be written ({error}): the training goes on, TensorBoard's "
                 "curves do so when they can",
-                file=sys.stderr,
+                STDERR,
             )
         self._failed, self._again = True, time.monotonic() + RETRY
 

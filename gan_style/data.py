@@ -29,7 +29,6 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from gan_style import memory
 from gan_style.config import PARTS, DataConfig
@@ -48,6 +47,7 @@ from gan_style.images import (
     to_tensor,
 )
 from gan_style.method import Batch, Side
+from gan_style.progress import Bar
 from gan_style.reading import read_bytes
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import asks the network otherwise
@@ -348,7 +348,7 @@ class DomainPair:
                 )
         files = [(part, path) for part in parts for path in getattr(domain, part)]
         with ThreadPoolExecutor(self.config.workers) as pool:
-            results = tqdm(
+            results = Bar(
                 pool.map(self._problem, files),
                 total=len(files), desc="reading images", unit=" images", leave=False,
                 disable=not progress, delay=2,

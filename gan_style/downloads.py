@@ -20,9 +20,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Literal
 
-from tqdm import tqdm
-
 from gan_style.errors import Interrupted, UserError
+from gan_style.progress import Bar
 
 CHUNK = 1 << 20
 TIMEOUT = 30.0  # seconds without a byte
@@ -233,6 +232,6 @@ def _largest(folder: Path) -> int:
     return largest
 
 
-def _bar(label: str, total: int | None, start: int = 0) -> tqdm:
-    """A progress bar in bytes; silent where stderr is no terminal."""
-    return tqdm(desc=label, initial=start, total=total, unit="B", unit_scale=True, disable=None)
+def _bar(label: str, total: int | None, start: int = 0) -> Bar:
+    """A progress bar in bytes."""
+    return Bar(desc=label, initial=start, total=total, unit="B", unit_scale=True)

@@ -23,7 +23,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from scipy import stats
 from torch import Tensor, nn
-from tqdm import tqdm
 
 import gan_style
 from gan_style import metrics, runs
@@ -35,6 +34,7 @@ from gan_style.images import image_size, load_image, resize, to_array, to_tensor
 from gan_style.metric import DerivedMetric, PairMetric, SetMetric
 from gan_style.metrics import Column, _features, kid
 from gan_style.pairs import output_names, read_pairs
+from gan_style.progress import Bar
 from gan_style.weights import WeightsError
 
 T = TypeVar("T")
@@ -500,8 +500,8 @@ def read_square(path: Path, how: How) -> Tensor:
     return to_tensor(resize(array, (how.size, how.size)))
 
 
-def _bar(total: int, what: str, unit: str = " images") -> tqdm:
-    return tqdm(total=total, desc=what, unit=unit, delay=2, dynamic_ncols=True)
+def _bar(total: int, what: str, unit: str = " images") -> Bar:
+    return Bar(total=total, desc=what, unit=unit, delay=2)
 
 
 def protocol(

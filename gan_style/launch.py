@@ -21,6 +21,7 @@ from gan_style.errors import (
     WriteError,
 )
 from gan_style.files import listed
+from gan_style.progress import say
 
 HELP = """Train a method on unpaired collections of images.
 
@@ -235,6 +236,7 @@ def start(
     if train.precision == "auto" and told in precision.DTYPES:
         train = replace(train, precision=told)  # type: ignore[arg-type]  # a name of a precision
     set_deterministic(train.deterministic)
+    forget_launch()
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # as Accelerator does
     train = replace(train, precision=precision.choose(train.precision, state.device))
     accelerator = Accelerator(
@@ -323,11 +325,22 @@ def start(
         raise
     accelerator.end_training()
     if main:
-        print(f"finished after {trainer.progress.images} images: weights in {run_folder}")
+        say(f"finished after {trainer.progress.images} images: weights in {run_folder}")
         if gone := len(runs.left_out(run_folder)):
-            print(f"images left out on the way: {gone}, listed in {run_folder / runs.LEFT_OUT}")
+            say(f"images left out on the way: {gone}, listed in {run_folder / runs.LEFT_OUT}")
         if lowest := trainer.scores.best_line():
-            print(lowest)
+            say(lowest)
+
+
+def forget_launch() -> None:
+    """Begin anew in a process that has trained before, as a notebook's: maybe in another precision.
+
+    accelerate keeps what it was told first in attributes of its classes.
+    """
+    from accelerate.state import AcceleratorState, GradientState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
 
 
 def available_cores() -> int:
@@ -529,4 +542,4 @@ def announce(  # type: ignore[no-untyped-def]
         lines.append(f"going on after {trainer.progress.images} images")
     elif trainer.config.resume:
         lines.append("no checkpoint was there yet: starting from the beginning")
-    print("\n".join(lines))
+    say("\n".join(lines))

@@ -8,7 +8,6 @@
 import hashlib
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from tqdm import tqdm
 
 from gan_style import checkpoint
 from gan_style.curves import Curves
@@ -24,6 +22,7 @@ from gan_style.errors import ConfigError, Interrupted, WriteError, printable
 from gan_style.files import atomic_file
 from gan_style.images import from_tensor, save_png
 from gan_style.method import OptimisedMethod, Step, Style
+from gan_style.progress import STDERR, Bar, say
 from gan_style.signals import postponed
 
 SAVE_EVERY_SECONDS = 300.0
@@ -67,7 +66,7 @@ def optimise(
     last_saved = time.monotonic()
     image = start["image"].to(content.device)  # all there is if no iteration was left to do
     with (
-        tqdm(desc=printable(output.stem), unit=" it", delay=2, dynamic_ncols=True) as bar,
+        Bar(desc=printable(output.stem), unit=" it", delay=2) as bar,
         postponed(signals.append),
         closing(curves) if curves else nullcontext(),
     ):
@@ -89,7 +88,7 @@ def optimise(
                 except WriteError as error:
                     if signals:
                         raise
-                    bar.write(f"{bar.desc}: {error}; going on without", file=sys.stderr)
+                    say(f"{bar.desc}: {error}; going on without", STDERR)
                 last_saved = time.monotonic()
             if signals:
                 raise Interrupted(
@@ -117,14 +116,14 @@ def _state_file(output: Path) -> Path:
     return output.with_name(os.fsdecode(name))
 
 
-def _show(bar: tqdm, step: Step) -> None:
+def _show(bar: Bar, step: Step) -> None:
     if bar.total is None:
         bar.total, bar.initial = step.total, step.done - 1
         bar.n = step.done - 1
     bar.update(step.done - bar.n)
     bar.set_postfix({name: f"{value:.3g}" for name, value in step.terms.items()}, refresh=False)
     if step.note:
-        bar.write(f"{bar.desc}: {step.note}")
+        say(f"{bar.desc}: {step.note}")
 
 
 def _read(path: Path, made_of: str) -> dict[str, Any]:

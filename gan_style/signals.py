@@ -11,8 +11,8 @@ from typing import Any
 def postponed(handle: Callable[[int], None]) -> Iterator[None]:
     """Hand the number of a SIGINT, SIGTERM or SIGHUP to `handle`; a second one ends us as usual.
 
-    What is ignored, as SIGHUP is under nohup, stays so. Only the main thread hears of signals:
-    elsewhere nothing is done.
+    What is ignored, as SIGHUP is under nohup, or handled by a host that isn't Python stays so. Only
+    the main thread hears of signals: elsewhere nothing is done.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -23,8 +23,9 @@ def postponed(handle: Callable[[int], None]) -> Iterator[None]:
         handle(number)
         signal.signal(number, before[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_IGN:
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is None or signal.getsignal(number) in (signal.SIG_IGN, None):
             continue
         before[int(number)] = signal.signal(number, once)
     try:

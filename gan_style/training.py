@@ -6,10 +6,9 @@ divide the interval miss nothing.
 """
 
 import os
-import resource
 import shutil
-import sys
 import time
+import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -20,9 +19,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
-from gan_style import checkpoint, runs
+from gan_style import checkpoint, memory, runs
 from gan_style.config import TrainConfig
 from gan_style.curves import Curves
 from gan_style.data import DomainPair
@@ -31,6 +29,7 @@ from gan_style.files import SHOWN, atomic_file, explained, sync, sync_files, wri
 from gan_style.images import from_tensor, grid, save_png
 from gan_style.method import Batch, TrainedMethod
 from gan_style.precision import Precision, memory_format
+from gan_style.progress import STDERR, Bar, say
 from gan_style.selection import Scorer, Scores
 from gan_style.signals import postponed
 
@@ -83,6 +82,16 @@ class Progress:
     images: int = 0
     steps: int = 0  # of the optimizers
     seconds: float = 0.0  # trained, without the time between interruption and resume
+
+
+@dataclass
+class Beginning:
+    """What a step changes before an optimizer moves a weight, as it was when the step began."""
+
+    cpu: Tensor  # random states
+    cuda: Tensor | None
+    extra: list[tuple[nn.Module, Any]]  # such as image pools
+    buffers: list[tuple[Tensor, Tensor]]  # such as the means of batch norm, and copies
 
 
 @dataclass
@@ -165,6 +174,12 @@ class Trainer:
         self.optimizers = {
             player: accelerator.prepare(optimizer) for player, optimizer in optimizers.items()
         }
+        modules = list(method.modules())
+        # Those that keep a state beside tensors, and what a forward pass may change.
+        self._keepers = [m for m in modules if type(m).get_extra_state != nn.Module.get_extra_state]
+        self._buffers = [buffer for name in self.names for buffer in self.net(name).buffers()]
+        self._beginning: Beginning | None = None  # of a step that is under way
+        self._moved = False  # an optimizer has, in the step that is under way
         self.samples = data.samples(config.samples)
         self._earlier = runs.left_out(run)
         self._noted, self._told = len(data.left_out), 0  # images left out
@@ -207,7 +222,8 @@ class Trainer:
         trained_before = progress.seconds
         self.history = History()
         with (
-            closing(batches), self._shown(), self._bar() as bar, postponed(self._on_signal)
+            closing(batches), self._shown(), self._bar() as bar, postponed(self._on_signal),
+            self._rescued(),
         ):  # fmt: skip
             if progress.images == 0:
                 self.draw_samples()
@@ -216,10 +232,8 @@ class Trainer:
                     started += self.score(bar)  # looking is no training
                 self._set_learning_rates()
                 gathered = [self._next(batches) for _ in range(config.gradient_accumulation_steps)]
-                for player, terms in self._step(gathered):
-                    self.history.add(player, terms)
-                before, progress.images = progress.images, progress.images + self._size
-                self.history.images.append(progress.images)
+                before = progress.images
+                self._train_on(gathered)
                 bar.update(self._size)
 
                 if _passed(before, progress.images, config.log_every):
@@ -234,7 +248,7 @@ class Trainer:
                     checkpoint_due=now - last_checkpoint >= 60 * config.checkpoint_minutes,
                 )
                 if checkpoint_due and not stop:
-                    self._try_to_save(bar)
+                    self._try_to_save()
                     last_checkpoint = time.monotonic()
                 if stop:
                     self.save()
@@ -250,6 +264,61 @@ class Trainer:
             self.save()
             if self.drawn_after != progress.images:
                 self.draw_samples()
+
+    @contextmanager
+    def _rescued(self) -> Iterator[None]:
+        """Save before an error ends the loop, and say in a note of it what is saved.
+
+        Only whole steps are saved: a run must go on from there as if nothing had happened. A step
+        that an optimizer has begun to make can't be taken back without a copy of the weights, so
+        then the last checkpoint stands. So it does where several processes train, as the others may
+        be anywhere, waiting for this one.
+        """
+        began = self.progress.images
+        try:
+            yield
+        except (TrainingError, Interrupted, WriteError):
+            raise  # broken numbers; saved already; can't be saved
+        except Exception as error:
+            if self.progress.images > began:
+                traceback.clear_frames(error.__traceback__)  # which hold the memory of a step
+                error.add_note(self._rescue())
+            raise
+
+    def _rescue(self) -> str:
+        """Save the last whole step, if that can be; what there is to go on from."""
+        again = f"go on with: --run_dir {self.run} --resume auto"
+        saved = checkpoint.checkpoints(self.run)
+        last = f"the last checkpoint is {saved[-1]}; {again}" if saved else "there is no checkpoint"
+        if self.accelerator.num_processes > 1:
+            return f"several processes can't save where one of them fails: {last}"
+        if self._moved:
+            return f"it failed in the middle of a step: {last}"
+        try:
+            if self._beginning:
+                self._take_back(self._beginning)
+            self.save()
+        except Exception as error:  # whatever it is, the first one is what ended the run
+            reason = " ".join(str(error).split()) or type(error).__name__
+            return f"nothing could be saved ({reason}): {last}"
+        return f"after {self.progress.images} images everything is saved; {again}"
+
+    def _begin(self) -> Beginning:
+        return Beginning(
+            cpu=torch.get_rng_state(),
+            cuda=torch.cuda.get_rng_state() if self._on_cuda else None,
+            extra=[(module, module.get_extra_state()) for module in self._keepers],
+            buffers=[(buffer, buffer.clone()) for buffer in self._buffers],
+        )
+
+    def _take_back(self, beginning: Beginning) -> None:
+        torch.set_rng_state(beginning.cpu)
+        if beginning.cuda is not None:
+            torch.cuda.set_rng_state(beginning.cuda)
+        for module, state in beginning.extra:
+            module.set_extra_state(state)
+        for buffer, value in beginning.buffers:
+            buffer.copy_(value)
 
     @contextmanager
     def _shown(self) -> Iterator[None]:
@@ -270,6 +339,16 @@ class Trainer:
         """Images between two KIDs; 0 where there are none."""
         return self.config.kid_every * len(self.data) if self.scorer else 0
 
+    def _train_on(self, batches: Sequence[Batch]) -> None:
+        """One step, counted when it is whole."""
+        self._beginning = self._begin()
+        turns = list(self._step(batches))
+        self.progress.images += self._size
+        self._beginning, self._moved = None, False
+        for player, terms in turns:
+            self.history.add(player, terms)
+        self.history.images.append(self.progress.images)
+
     def _step(self, batches: Sequence[Batch]) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Every player's steps on the gathered batches; yields what the players saw.
 
@@ -280,6 +359,7 @@ class Trainer:
         while turns := list(self._turns(plays)):
             player = turns[0][0]
             assert [name for name, _ in turns] == [player] * len(plays)  # the same turn of each
+            self._moved = True
             self.optimizers[player].step()
             self.optimizers[player].zero_grad()
             yield from turns
@@ -337,9 +417,9 @@ class Trainer:
         for _, _, reason in images:
             self._told += 1
             if self._told <= SHOWN:
-                tqdm.write(f"left out from now on: {reason}", file=sys.stderr)
+                say(f"left out from now on: {reason}", STDERR)
             elif self._told == SHOWN + 1:
-                tqdm.write(f"more are left out: see {self.run / runs.LEFT_OUT}", file=sys.stderr)
+                say(f"more are left out: see {self.run / runs.LEFT_OUT}", STDERR)
 
     def _to_device(self, batch: Batch) -> Batch:
         device, order = self.accelerator.device, memory_format(self.precision)
@@ -373,15 +453,14 @@ class Trainer:
         everybodys = accelerator.gather(mine[None])
         return float(everybodys[0, 0]), bool(everybodys[0, 1]), int(everybodys[:, 2].max())
 
-    def _bar(self) -> tqdm:
-        return tqdm(
+    def _bar(self) -> Bar:
+        return Bar(
             total=self._expected_images(),
             initial=self.progress.images,
             unit=" images",
             smoothing=0.05,
-            mininterval=0.5 if sys.stderr.isatty() else 30,  # a log file is no terminal
+            mininterval=0.5,
             disable=not self.accelerator.is_main_process,
-            dynamic_ncols=True,
         )
 
     def _expected_images(self) -> int | None:
@@ -392,7 +471,7 @@ class Trainer:
         share = self.spent()
         return round(self.progress.images / share) if share else None
 
-    def _log(self, batch: Batch, bar: tqdm) -> None:
+    def _log(self, batch: Batch, bar: Bar) -> None:
         """A point of every curve; stops the run where a term is no number any more."""
         values, history = self._collect(), self.history
         self.history = History()
@@ -405,7 +484,7 @@ class Trainer:
         seconds, images = time.monotonic() - history.since, len(history.images)
         values["speed/images_per_second"] = images * self._size / seconds
         values["speed/seconds_waiting_for_data"] = history.waiting / images
-        values["memory/peak_gb"] = _peak_memory(self.accelerator.device) / 1e9
+        values["memory/peak_gb"] = memory.peak(self.accelerator.device) / 1e9
         assert self.curves
         self.curves.scalars(values, self.progress.images)
         bar.total = self._expected_images()
@@ -506,7 +585,7 @@ class Trainer:
             assert self.curves
             self.curves.picture(f"samples/{name}", picture, images)
 
-    def score(self, bar: tqdm) -> float:
+    def score(self, bar: Bar) -> float:
         """Compute KID in all directions and remember the weights of the lowest.
 
         Returns:
@@ -521,15 +600,16 @@ class Trainer:
         weights = {n: self.net(n).state_dict() for n in self.method.directions.values()}
         with self._looking():
             found = self.scorer.score(weights, self.progress.images, self.accelerator.device)
-        scores.files, scores.images = self.scorer.files, self.progress.images
         for direction, score in found.items():
             scores.add(direction, score, weights[self.method.directions[direction]])
+        # Last: a run that ends amid this computes it again.
+        scores.files, scores.images = self.scorer.files, self.progress.images
         values = {f"kid/{direction}": score.kid for direction, score in found.items()}
         values |= {f"kid_std/{direction}": score.std for direction, score in found.items()}
         assert self.curves
         self.curves.scalars(values, scores.images)
         bar.set_description()
-        bar.write(scores.line())
+        say(scores.line())
         seconds = time.monotonic() - started
         self.history.since += seconds
         return seconds
@@ -596,16 +676,16 @@ class Trainer:
         if anywhere:
             raise WriteError(f"can't write {path}: another process failed to")
 
-    def _try_to_save(self, bar: tqdm) -> None:
+    def _try_to_save(self) -> None:
         """A checkpoint on the way: where there is no room for it, there may be for the next."""
         try:
             self.save()
         except WriteError as error:
             if self.accelerator.is_main_process:
-                bar.write(
+                say(
                     f"no checkpoint after {self.progress.images} images: {error}; the training "
                     f"goes on, the next is tried in {self.config.checkpoint_minutes:g} minutes",
-                    file=sys.stderr,
+                    STDERR,
                 )
 
     def _refuse_broken(self) -> None:
@@ -779,11 +859,3 @@ def _passed(before: int, after: int, every: int) -> bool:
 def device_name(device: torch.device) -> str:
     """cpu, or what the accelerator calls itself."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _peak_memory(device: torch.device) -> float:
-    """Bytes: of the accelerator's allocator, or of the whole process on a CPU."""
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 import gan_style
 from gan_style import colour, memory, optimisation
@@ -39,6 +38,7 @@ from gan_style.images import (
 from gan_style.method import Method, OptimisedMethod, Style, Styles
 from gan_style.pairs import output_names, read_pairs
 from gan_style.precision import Precision, autocast, memory_format
+from gan_style.progress import Bar
 from gan_style.reading import read_bytes
 
 PIXELS_A_BATCH = 2**20  # of equal-sized images together on an accelerator: 16 of 256x256
@@ -299,9 +299,9 @@ def translate_files(
         _check_header(out / name, columns)
     written = 0
     pictures = isinstance(method, OptimisedMethod)  # each of which has a bar of its own
-    with tqdm(
+    with Bar(
         total=len(jobs), initial=len(jobs) - len(waiting), unit=" images",
-        delay=0 if pictures else 2, dynamic_ncols=True, disable=pictures and len(jobs) == 1,
+        delay=0 if pictures else 2, disable=pictures and len(jobs) == 1,
     ) as bar:  # fmt: skip
         try:
             for batch in _batches(waiting, how, method.grey, bad):

@@ -70,7 +70,6 @@ def train_alone(monkeypatch, capsys):
     def run(**options):
         options = {"kid_every": 0, "precision": "fp32"} | options
         flags = [f"--{key}={value}" for key, value in options.items()]
-        forget_accelerate()  # as in a process of its own
         monkeypatch.setattr(sys, "argv", ["train.py", *flags])
         command.run("train.py", launch.main)
         return capsys.readouterr().out

@@ -372,13 +372,13 @@ def test_the_peak_is_that_of_a_size_and_of_the_whole_process(clock):
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone can forget")
 def test_a_peak_from_before_is_forgotten(clock):
     torch.ones(300 * 2**20, dtype=torch.uint8)
-    before = cost._peak(CPU)
+    before = memory.peak(CPU)
     row = measure(Plain(clock), sizes=[8])["sizes"]["8"]
     assert row["peak_bytes"] < before - 200 * 2**20
 
 
 def test_without_linux_the_peak_is_that_since_the_start(monkeypatch):
-    now = cost._peak(CPU)
+    now = memory.peak(CPU)
 
     def none(*args, **options):
         raise OSError
@@ -386,7 +386,7 @@ def test_without_linux_the_peak_is_that_since_the_start(monkeypatch):
     monkeypatch.setattr(Path, "read_text", none)
     monkeypatch.setattr(Path, "write_text", none)
     cost._reset_peak(CPU)
-    assert 0.5 * now < cost._peak(CPU)
+    assert 0.5 * now < memory.peak(CPU)
 
 
 def test_a_gpu_is_waited_for_and_asked_for_its_own_peak(monkeypatch):
@@ -399,7 +399,7 @@ def test_a_gpu_is_waited_for_and_asked_for_its_own_peak(monkeypatch):
     device = torch.device("cuda:1")
     cost._now(device)
     cost._reset_peak(device)
-    assert cost._peak(device) == 7
+    assert memory.peak(device) == 7
     assert cost._name(device) == "card 1"
     assert asked == [
         (name, device)

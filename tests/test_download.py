@@ -265,12 +265,12 @@ def test_a_part_as_long_as_the_file_is_downloaded_again(server: Server, tmp_path
 
 
 def test_ctrl_c_keeps_what_came(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    class Impatient(downloads.tqdm):
+    class Impatient(downloads.Bar):
         def update(self, n: float | None = 1) -> bool | None:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(downloads, "tqdm", Impatient)
+        patched.setattr(downloads, "Bar", Impatient)
         patched.setattr(downloads, "CHUNK", 1000)
         with pytest.raises(Interrupted, match=r"toy\.zip\.part is kept") as caught:
             download.download("toy", tmp_path)

@@ -289,3 +289,29 @@ def test_batches_advance_together_turn_by_turn(tmp_path):
     squares = [(weight - number) ** 2 for _, number, weight in method.seen]
     assert [2 * terms["far"].item() for _, terms in turns] == squares  # one batch's, not its share
     assert trainer.progress.steps == 1
+
+
+class OutOfMemory(ThreeTurns):
+    """Fails after a forward pass that has moved running means, and a random number."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.BatchNorm1d(1)
+
+    def losses(self, batch):
+        self.net(torch.rand(4, 1))
+        raise MemoryError
+        yield
+
+
+def test_a_step_that_fails_before_a_weight_moves_is_taken_back(tmp_path):
+    config = TrainConfig(images=2, schedule="constant", ema=0.0)
+    trainer = Trainer(OutOfMemory(), Numbers(), config, tmp_path, {}, Accelerator(cpu=True))
+    before = torch.get_rng_state()
+    with pytest.raises(MemoryError):
+        trainer._train_on(list(Numbers().batches(0, 1, 0, 1))[:1])
+    assert trainer.net("net").running_mean.item() > 0
+    trainer._take_back(trainer._beginning)
+    assert trainer.net("net").running_mean.item() == trainer.net("net").num_batches_tracked == 0
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (trainer.progress.images, trainer._moved) == (0, False)

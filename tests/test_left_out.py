@@ -13,7 +13,7 @@ from conftest import TINY
 from PIL import Image
 
 from gan_style import data as module
-from gan_style import runs
+from gan_style import runs, training
 from gan_style.config import PARTS, DataConfig
 from gan_style.data import Domain, DomainPair, domain_from_folder, with_absent
 from gan_style.errors import DataError
@@ -156,7 +156,7 @@ def vanishing(monkeypatch):
 def test_several_processes_say_so_once(tmp_path, monkeypatch):
     noted, left_out = [], {("trainA", Path("x.png")): "x.png: no such file"}
     domain = Domain(name="", **dict.fromkeys(PARTS, ()))
-    monkeypatch.setattr(module.tqdm, "write", lambda text, **options: noted.append(text))
+    monkeypatch.setattr(training, "say", lambda text, output=None: noted.append(text))
     processes = [
         SimpleNamespace(
             data=SimpleNamespace(left_out=left_out, domain=domain),
@@ -177,7 +177,7 @@ def test_a_run_goes_on_without_an_image_says_so_once_and_counts_it(
     train, toy, vanishing, monkeypatch
 ):
     path, noted = sorted_images(toy / "trainA")[1], []
-    monkeypatch.setattr(module.tqdm, "write", lambda text, **options: noted.append(text))
+    monkeypatch.setattr(training, "say", lambda text, output=None: noted.append(text))
     vanishing(1, path)
     train(domain=toy, images=24, **DECODED)
     assert noted == [f"left out from now on: {path}: no such file"]
@@ -187,7 +187,7 @@ def test_a_run_goes_on_without_an_image_says_so_once_and_counts_it(
 
 def test_the_lines_about_a_run_have_a_bound(train_alone, tmp_path, vanishing, capsys, monkeypatch):
     noted = []
-    monkeypatch.setattr(module.tqdm, "write", lambda text, **options: noted.append(text))
+    monkeypatch.setattr(training, "say", lambda text, output=None: noted.append(text))
     from data_tools import synth
 
     folder = synth.make(tmp_path / "many", size=24, train=40, test=3)

@@ -219,13 +219,13 @@ def test_a_download_that_broke_off_is_no_file_and_goes_on(
 
 
 def test_ctrl_c_leaves_no_file(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch):
-    class Impatient(downloads.tqdm):
+    class Impatient(downloads.Bar):
         def update(self, n: float | None = 1) -> bool | None:
             raise KeyboardInterrupt
 
     publish(monkeypatch, file(server.url, "http://127.0.0.1:9/never-asked"))
     with monkeypatch.context() as patched:
-        patched.setattr(downloads, "tqdm", Impatient)
+        patched.setattr(downloads, "Bar", Impatient)
         with pytest.raises(Interrupted, match=r"toy\.pth\.part is kept"):
             weights.fetch("toy")
     assert weights.find("toy") is None
@@ -377,12 +377,12 @@ def test_a_link_in_an_archive_is_no_file(
 def test_the_bar_follows_what_pip_has_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     bars = []
 
-    class Visible(downloads.tqdm):
+    class Visible(downloads.Bar):
         def __init__(self, **options: Any) -> None:
             super().__init__(**options | {"disable": False, "file": io.StringIO()})
             bars.append(self)
 
-    monkeypatch.setattr(downloads, "tqdm", Visible)
+    monkeypatch.setattr(downloads, "Bar", Visible)
 
     def run(command: list[str], *, env: dict[str, str], **_: Any) -> Any:
         (Path(env["TMPDIR"]) / "pip-unpack").mkdir()

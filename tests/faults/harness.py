@@ -5,6 +5,8 @@ A server that has imported everything forks them, so that one costs no seconds o
 left of it after a fault has to end in the weights of `whole`.
 """
 
+import errno
+import io
 import itertools
 import multiprocessing
 import os
@@ -30,7 +32,7 @@ from safetensors.torch import load_file
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tqdm import tqdm
 
-from gan_style import checkpoint, command, launch, training
+from gan_style import checkpoint, command, data, launch, progress, training
 from gan_style.methods import cyclegan
 from gan_style.metrics import _features
 
@@ -161,7 +163,10 @@ def _train(folder, words, files, fault, environment):
         fault()
     _count_steps(files[2])
     sys.argv = words
-    command.run("train.py", launch.main)
+    try:
+        command.run("train.py", launch.main)
+    finally:
+        progress.let_go()  # as at the exit of a process that wasn't forked
 
 
 def _count_steps(path):
@@ -177,6 +182,12 @@ def _count_steps(path):
 
 
 # --- faults: called in the child ---
+
+
+def at_once(*faults):
+    """Several of them."""
+    for fault in faults:
+        fault()
 
 
 def slow_disk(seconds):
@@ -274,14 +285,116 @@ def die_at_change(number):
     stop_in_step(1)
 
 
-def kid_without_locale():
-    """KID of mean colours, told to a terminal of LC_ALL=C."""
+def failing(owner, name, number, error):
+    """The `number`th call of a method fails."""
+    method, numbers = getattr(owner, name), itertools.count(1)
+
+    def call(self, *given, **options):
+        if next(numbers) == number:
+            raise error
+        return method(self, *given, **options)
+
+    setattr(owner, name, call)
+
+
+def fail_to_read(position):
+    """An item of the stream can't be read; the threads that read are ahead of the steps."""
+    item = data.DomainPair.item
+
+    def read(self, asked):
+        if asked == position:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return item(self, asked)
+
+    data.DomainPair.item = read
+
+
+def fail_in_step(number, turn):
+    """Memory runs out in a turn of a step, after a random number was drawn and a pool changed."""
+    losses, numbers = cyclegan.Method.losses, itertools.count(1)
+
+    def broken(self, batch):
+        fails = next(numbers) == number
+        for played, (player, terms) in enumerate(losses(self, batch)):
+            if fails and played == turn:
+                for pool in (self.pool_a, self.pool_b):
+                    pool.query(torch.rand(2, 3, 24, 24))
+                raise MemoryError
+            yield player, terms
+
+    cyclegan.Method.losses = broken
+
+
+def into(path, *numbers):
+    """stdout, stderr or both go to a pipe or a device."""
+    target = os.open(path, os.O_WRONLY)
+    for number in numbers:
+        os.dup2(target, number)
+    _open_outputs()
+
+
+def _open_outputs():
+    """As at the start of Python: it asks once whether they are files."""
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+
+
+def on_terminal(name, hangup=signal.SIG_DFL):
+    """All of it on a terminal, of whose session this process is the leader."""
+    os.setsid()
+    terminal = os.open(name, os.O_RDWR)  # the first of a session becomes its own
+    for number in range(3):
+        os.dup2(terminal, number)
+    _open_outputs()
+    signal.signal(signal.SIGHUP, hangup)
+
+
+def without(name, number):
+    """A stdout or stderr that was closed before the start, as pythonw's are."""
+    os.close(number)
+    setattr(sys, name, None)
+
+
+class Cell(io.TextIOBase):
+    """A notebook's stdout: no file, and nothing but `write` and `flush`."""
+
+    def write(self, text):
+        return len(text)
+
+
+def in_notebook():
+    sys.stdout, sys.stderr = Cell(), io.StringIO()
+
+
+def as_on_windows():
+    """What the standard library lacks there is taken away; a folder can't be opened there."""
+    sys.modules["resource"] = None
+    del signal.SIGHUP
+    system = os.open
+
+    def files_alone(path, *given, **options):
+        if Path(path).is_dir():
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return system(path, *given, **options)
+
+    os.open = files_alone
+
+
+def kid_of_colours(seconds=0.0):
+    """KID of mean colours; it says when it has begun, and takes its time."""
 
     class Colours(torch.nn.Module):
         def forward(self, images):
+            Path("computing").touch()
+            time.sleep(seconds)
             return images.mean(dim=(2, 3))
 
     _features.EXTRACTORS["inception"] = (Colours, ())
+
+
+def kid_without_locale():
+    """KID told to a terminal of LC_ALL=C."""
+    kid_of_colours()
     sys.stdout.reconfigure(encoding="ascii", errors="surrogateescape")
 
 

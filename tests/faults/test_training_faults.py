@@ -3,14 +3,19 @@
 Bit for bit: every run here is the same run, so each must end in the weights of the undisturbed one.
 """
 
+import fcntl
 import itertools
 import os
+import pty
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +26,11 @@ from PIL import Image
 from data_tools import synth
 from faults import harness, repetitions
 from faults.harness import ENVIRONMENT, OFTEN, Training, flags
-from gan_style import checkpoint
+from gan_style import checkpoint, data, selection
+from gan_style.curves import Curves
+from gan_style.images import ImageError
+from gan_style.methods import cyclegan
+from gan_style.training import Trainer
 
 pytestmark = pytest.mark.slow
 
@@ -237,6 +246,182 @@ def test_a_second_signal_ends_a_run_at_once(training, tmp_path, whole, tally, na
     tally("training", f"{name} twice", "recovered", steps_lost=lost)
 
 
+# --- nobody listens any more ---
+
+
+@pytest.fixture(scope="module")
+def whole_with_kid(toy, tmp_path_factory):
+    """The undisturbed run with KID."""
+    folder = tmp_path_factory.mktemp("kid")
+    child = Training(folder, harness.kid_of_colours, domain=toy, run_dir="run", kid_every=2)
+    assert child.end() == 0, child.err
+    return folder / "run"
+
+
+def with_kid(*faults):
+    """Several faults in a run that has KID."""
+    return partial(harness.at_once, *faults, harness.kid_of_colours)
+
+
+class Terminal:
+    """The user's side of a terminal of 24 lines of 100 characters."""
+
+    def __init__(self):
+        self.ours, self.theirs = pty.openpty()
+        fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        os.set_blocking(self.ours, False)
+        self.name, self.seen = os.ttyname(self.theirs), b""
+
+    def shows(self, word):
+        """Whether a word has come."""
+        with suppress(BlockingIOError):
+            self.seen += os.read(self.ours, 1 << 16)
+        return word in self.seen
+
+    def close(self):
+        os.close(self.theirs)
+        os.close(self.ours)
+
+
+@pytest.mark.parametrize("moment", ["a step", "KID"])
+def test_a_terminal_that_is_closed_loses_nothing(
+    training, tmp_path, whole, whole_with_kid, tally, moment
+):
+    run, terminal, kid = tmp_path / "run", Terminal(), {"kid_every": 2 * (moment == "KID")}
+    slow = partial(harness.kid_of_colours, 0.1)
+    faults = partial(harness.on_terminal, terminal.name), slow
+    child = training(partial(harness.at_once, *faults), **kid)
+    child.until(lambda: terminal.shows(b"0%"))
+    child.until(Path("computing").exists if moment == "KID" else lambda: child.steps >= 3)
+    terminal.close()
+    assert child.end() == 130
+    assert harness.saved(run) == child.steps < harness.BUDGET
+    child = training(harness.kid_of_colours, resume="auto", **kid)
+    ends_as(whole_with_kid if moment == "KID" else whole, run, child)
+    tally("training", f"terminal closed during {moment}", "recovered", steps_lost=0)
+
+
+def test_a_run_that_ignores_hangups_outlives_its_terminal(
+    training, tmp_path, whole_with_kid, tally
+):
+    """As under nohup, where the output is left on the terminal."""
+    terminal = Terminal()
+    on_terminal = partial(harness.on_terminal, terminal.name, signal.SIG_IGN)
+    child = training(with_kid(on_terminal), kid_every=2)
+    child.until(lambda: terminal.shows(b"0%"))
+    terminal.close()
+    ends_as(whole_with_kid, tmp_path / "run", child)
+    tally("training", "nohup, terminal closed", "went on")
+
+
+def piped(name="pipe"):
+    """A pipe for `harness.into`, and the end that reads it."""
+    os.mkfifo(name)
+    return os.open(name, os.O_RDONLY | os.O_NONBLOCK)
+
+
+def test_ctrl_c_that_ends_the_reader_first_loses_nothing(training, tmp_path, whole, tally):
+    """As of `train.py ... 2>&1 | tee log`: a terminal's Ctrl-C reaches both."""
+    run, reader = tmp_path / "run", piped()
+    child = training(partial(harness.into, "pipe", 1, 2))
+    child.until_step(3)
+    os.close(reader)
+    child.send(signal.SIGINT)
+    assert child.end() == 130
+    assert harness.saved(run) == child.steps < harness.BUDGET
+    ends_as(whole, run, training(resume="auto"))
+    tally("training", "Ctrl-C under tee", "recovered", steps_lost=0)
+
+
+def test_a_run_outlives_who_reads_its_output(training, tmp_path, whole_with_kid, tally):
+    """As of `train.py ... 2>&1 | head -1`."""
+    reader = piped()
+    child = training(with_kid(partial(harness.into, "pipe", 1, 2)), kid_every=2)
+    child.until_step(1)
+    assert b"run folder: run" in os.read(reader, 1 << 16)
+    os.close(reader)
+    ends_as(whole_with_kid, tmp_path / "run", child)
+    tally("training", "pipe without a reader", "went on")
+
+
+OUTPUTS = {
+    "stdout on a full disk": partial(harness.into, "/dev/full", 1),
+    "stderr on a full disk": partial(harness.into, "/dev/full", 2),
+    "no stdout": partial(harness.without, "stdout", 1),
+    "no stderr": partial(harness.without, "stderr", 2),
+    "a notebook's outputs": harness.in_notebook,
+    "without what Windows lacks": harness.as_on_windows,
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_no_output_is_needed(training, tmp_path, whole_with_kid, tally, name):
+    child = training(with_kid(OUTPUTS[name]), kid_every=2)
+    ends_as(whole_with_kid, tmp_path / "run", child)
+    tally("training", name, "went on")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_mistake_has_its_code_where_no_line_can_be_written(training, number):
+    child = training(partial(harness.into, "/dev/full", number), size=-1)
+    assert child.end() == 2
+    assert number == 2 or "--size" in child.one_line()
+
+
+# --- something fails ---
+
+BUG = RuntimeError("a bug")
+FAILURES = {  # what fails, and after how many images
+    "a read": (partial(harness.fail_to_read, 10), 10),
+    "a preview": (partial(harness.failing, cyclegan.Method, "preview", 2, BUG), 8),
+    "a KID": (partial(harness.failing, selection.Scorer, "score", 2, MemoryError()), 24),
+    "a curve": (partial(harness.failing, Curves, "scalars", 3, BUG), 12),
+    "a checkpoint": (partial(harness.failing, Trainer, "_shared_state", 1, MemoryError()), 24),
+    "a step": (partial(harness.fail_in_step, 13, 0), 12),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_what_ends_a_run_leaves_its_last_whole_step(
+    training, tmp_path, whole_with_kid, tally, name
+):
+    fault, images = FAILURES[name]
+    child = training(with_kid(fault), kid_every=2)
+    assert child.end() == 1, (child.out, child.err)
+    assert child.said[-1] == (
+        f"after {images} images everything is saved; go on with: --run_dir run --resume auto"
+    )
+    assert harness.saved(tmp_path / "run") == images
+    child = training(harness.kid_of_colours, resume="auto", kid_every=2)
+    ends_as(whole_with_kid, tmp_path / "run", child)
+    tally("training", f"{name} fails", "recovered", steps_lost=0)
+
+
+def test_a_step_that_an_optimizer_has_begun_is_never_saved(training, tmp_path, whole, tally):
+    run = tmp_path / "run"
+    child = training(partial(harness.fail_in_step, 13, 1), **OFTEN)
+    assert child.end() == 1, (child.out, child.err)
+    assert child.said[-1] == (
+        "it failed in the middle of a step: the last checkpoint is run/checkpoints/000000012; "
+        "go on with: --run_dir run --resume auto"
+    )
+    ends_as(whole, run, training(resume="auto"))
+    tally("training", "the second player's turn fails", "recovered", steps_lost=0)
+
+
+def test_an_image_that_cannot_be_read_ends_a_run_with_one_line(training, tmp_path, whole):
+    error = ImageError("a.png: is gone")
+    child = training(partial(harness.failing, data.ImageCache, "read", 40, error), cache_gb=0)
+    assert child.end() == 2, (child.out, child.err)
+    images = harness.saved(tmp_path / "run")
+    assert 0 < images < harness.BUDGET
+    assert child.one_line() == (
+        f"train.py: a.png: is gone; after {images} images everything is saved; go on with: "
+        "--run_dir run --resume auto"
+    )
+    ends_as(whole, tmp_path / "run", training(resume="auto", cache_gb=2))
+
+
 # --- no room ---
 
 
@@ -444,6 +629,21 @@ def test_a_process_that_cannot_write_its_part_holds_nobody_up(two, tmp_path, who
         assert child.end() == 0, (child.out, child.err)
     harness.assert_same(tmp_path / "run", whole_of_two)
     tally("training", "full disk of one of two processes", "recovered")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_fails_holds_nobody_up(two, tmp_path, whole_of_two, tally, rank):
+    fault = partial(harness.fail_to_read, 10 + rank)
+    children = two([fault if n == rank else None for n in range(2)], **OFTEN)
+    assert [child.end() for child in children] == [1, 1], [child.err for child in children]
+    assert "another process has ended; go on with" in children[1 - rank].one_line()
+    said = children[rank].said[-1]
+    assert said.startswith("several processes can't save where one of them fails: the last ")
+    lost = children[rank].steps - harness.saved(tmp_path / "run") // 2
+    for child in two(resume="auto"):
+        assert child.end() == 0, (child.out, child.err)
+    harness.assert_same(tmp_path / "run", whole_of_two)
+    tally("training", "a read of one of two processes fails", "recovered", steps_lost=lost)
 
 
 def test_a_damaged_part_of_a_process_is_noticed_by_both(two, tmp_path, whole_of_two, tally):
