@@ -34,7 +34,7 @@ from gan_style.images import (
     PIXELS,
     ImageError,
     list_images,
-    load_image,
+    read_picture,
     resize,
     spread,
     to_array,
@@ -164,6 +164,7 @@ class ImageCache:
     ) -> None:
         self.scaled, self.background, self.limit = scaled, background, limit
         self.arrays: dict[Path, np.ndarray] = {}
+        self.notes: dict[Path, str] = {}  # what of a file isn't read
         self.size = 0
         self.lock = threading.Lock()
 
@@ -171,7 +172,10 @@ class ImageCache:
         """The scaled image of a file; ImageError when it can't be read."""
         array = self.arrays.get(path)
         if array is None:
-            array = to_array(load_image(path, self.background))
+            picture = read_picture(path, self.background)
+            if picture.note:
+                self.notes[path] = picture.note
+            array = to_array(picture.image)
             size = self.scaled(array.shape[:2])
             if size[0] * size[1] > PIXELS:  # as wide as the others, a line is very long
                 raise ImageError(

@@ -19,6 +19,7 @@ from gan_style.errors import (
     UserError,
     WriteError,
 )
+from gan_style.files import SHOWN
 
 HELP = """Train a method on unpaired collections of images.
 
@@ -205,6 +206,8 @@ def start(
     pair = DomainPair(
         domain, data, train.seed, method.multiple, method.smallest, main, method.sides
     )
+    if main:
+        say_unread(pair, [folder] if folder else [Path(f) for f in (data.data_a, data.data_b) if f])
     scorer = None
     if features is not None and main:
         no_kid = obstacle(method, pair.domain)  # bad images may have been left out
@@ -314,6 +317,20 @@ def find_images(  # type: ignore[no-untyped-def]
     return images.domain_from_two_folders(
         Path(data.data_a), Path(data.data_b), data.test_share, train.seed
     )
+
+
+def say_unread(pair, folders: list[Path]) -> None:  # type: ignore[no-untyped-def]
+    """Name, on stderr, files that nothing reads, and those of which only a part is read."""
+    from gan_style.images import left_out
+
+    lines = [left_out(folder) for folder in folders if folder.is_dir()]
+    lines += [pair.cache.notes[path] for path in sorted(pair.cache.notes)]
+    lines = [line for line in lines if line]
+    for line in lines[:SHOWN]:
+        print(line, file=sys.stderr)
+    if len(lines) > SHOWN:
+        more = f"and {len(lines) - SHOWN} more: python -m data_tools.check names them"
+        print(more, file=sys.stderr)
 
 
 def in_main(accelerator, function):  # type: ignore[no-untyped-def]
