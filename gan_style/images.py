@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageDraw, ImageFile, ImageFont, ImageOps
+from PIL import Image, ImageCms, ImageDraw, ImageFile, ImageFont, ImageOps, TiffImagePlugin
 from torch import Tensor
 
 from gan_style import memory, rasters
@@ -262,6 +262,7 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
                 "read: cut it into pieces"
             )
         with _open(path) as file:
+            _refuse_tile(path, file)
             yield file
     except UserError:
         raise
@@ -276,6 +277,16 @@ def _open(path: Path) -> ImageFile.ImageFile:
         if _brand(path) == "HEIC" and _reads_heic():
             return Image.open(path, formats=("HEIF",))
         raise
+
+
+def _refuse_tile(path: Path, file: ImageFile.ImageFile) -> None:
+    """A TIFF's tiles are decoded whole, whatever of them lies in the image."""
+    tags = file.tag_v2 if isinstance(file, TiffImagePlugin.TiffImageFile) else {}
+    width, height = (tags.get(tag, 0) for tag in (rasters.TILE_WIDTH, rasters.TILE_HEIGHT))
+    if width * height > max(LARGE, 4 * file.width * file.height):
+        raise ImageError(
+            f"{path}: tiles of {width}x{height} pixels for {file.width}x{file.height} of image"
+        )
 
 
 def _brand(path: Path) -> str:
