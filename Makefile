@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PIP = $(BIN)/python -m pip --disable-pip-version-check
+READY_DEV := $(VENV)/.ready-dev
 export NO_ALBUMENTATIONS_UPDATE = 1
 
 RUN := results/demo
@@ -12,17 +12,21 @@ REPORT := results/oldmaster2modern/report/index.html
 MINUTES := 6
 LAUNCH := $(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 
-.PHONY: install demo test test-all test-slow test-weights test-browser faults faults-short lint format audit check lock licences tensorboard docs bench
+.PHONY: install dev demo test test-all test-slow test-weights test-browser faults faults-short lint format audit check lock licences tensorboard docs bench pythons
 
 install: $(READY)
 
 $(READY): setup.cfg pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "gan_style needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V): try make PYTHON=python3.12"; exit 2; }
-	@echo "Installing into $(VENV): about 6 GB and a few minutes, once."
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --require-hashes --only-binary :all: --requirement requirements.lock
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PYTHON) .ci/install.py $(VENV) requirements.lock
+	@touch $@
+
+# What tests, lint and pages take besides: all of the first lock is in the second.
+dev: $(READY_DEV)
+
+$(READY_DEV): $(READY) requirements-dev.lock
+	@$(PYTHON) .ci/install.py $(VENV) requirements-dev.lock
 	@touch $@
 
 demo: install
@@ -44,57 +48,68 @@ demo: install
 	@echo "Your images   $(BIN)/accelerate launch train.py --data_a DIR --data_b DIR"
 	@echo "The report    $(REPORT), open it in a browser"
 
-test: install
+test: dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
-test-slow: install
+test-slow: dev
 	$(BIN)/python -m pytest -m "slow or distributed" --ignore tests/faults
 
-test-weights: install
+test-weights: dev
 	$(BIN)/python -m pytest -m weights
 
-test-browser: install
+test-browser: dev
 	$(BIN)/python -m pytest -m browser
 
 # Kills, full disks, damaged, malicious and broken files; a table of them at the end, which `faults`
 # also writes into its page.
 FAULTS_OF = $(BIN)/python -m pytest tests/faults -m "" --numprocesses 2
 
-faults: install
+faults: dev
 	FAULTS=whole FAULTS_TABLE=docs/reliability.md $(FAULTS_OF)
 
-faults-short: install
+faults-short: dev
 	$(FAULTS_OF)
 
 test-all: test test-slow faults-short test-weights test-browser
 
-lint: install
+lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/codespell
 
-format: install
+format: dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 # Known vulnerabilities of what is locked; says so where no source of advisories answers.
-audit: install
-	$(BIN)/python .ci/audit.py requirements.lock
+audit: dev
+	$(BIN)/python .ci/audit.py requirements-dev.lock
 
 check: lint audit test-all
 
 # After a change of setup.cfg: its dependencies and theirs, for every platform, with the hashes of
-# their files; httpx2-jsfetch is for browsers alone. Pins stay where they fit: LOCK=--upgrade takes the
-# newest of all, LOCK="-P torch" of one.
-lock: install
-	$(BIN)/uv pip compile setup.cfg --all-extras --universal --python-version 3.11 --fork-strategy fewest \
+# their files, for developers and, with the same pins, for users; httpx2-jsfetch is for browsers alone. Pins stay
+# where they fit: LOCK=--upgrade takes the newest of all, LOCK="-P torch" of one.
+COMPILE = $(BIN)/uv pip compile setup.cfg --universal --python-version 3.11 --fork-strategy fewest \
 	  --generate-hashes --no-emit-package httpx2-jsfetch --annotation-style line \
-	  --custom-compile-command "make lock" --quiet --output-file requirements.lock $(LOCK)
+	  --custom-compile-command "make lock" --quiet
+
+lock: dev
+	$(COMPILE) --all-extras --output-file requirements-dev.lock $(LOCK)
+	cp requirements-dev.lock requirements.lock
+	$(COMPILE) --output-file requirements.lock
+
+# Whether the index has files of all that is locked for every Python; nothing is downloaded.
+pythons: dev
+	@for version in 3.11 3.12 3.13 3.14; do for lock in requirements.lock requirements-dev.lock; do \
+	  echo "Python $$version, $$lock"; \
+	  $(BIN)/uv pip install --quiet --dry-run --no-deps --require-hashes --only-binary :all: --python-version $$version \
+	    --target $(VENV)/nowhere --requirement $$lock || exit 1; done; done
 
 # After a change of the lock, on Linux, where all of it is installed.
-licences: install
+licences: dev
 	$(BIN)/python .ci/licences.py
 
 # BENCH="--quick", "--full", "--only cyclegan --threads 1" ...: experiments/bench.py --help
@@ -104,5 +119,5 @@ bench: install
 tensorboard: install
 	$(BIN)/tensorboard --logdir results
 
-docs: install
+docs: dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,4 +1,4 @@
-"""Write the licence of every package in requirements.lock, and what it is for, to docs/licences.md.
+"""Write the licence of every package that is locked, and what it is for, to docs/licences.md.
 
 The lock says which there are and who needs them; the licences are what the installed packages
 declare, read by pip-licenses.
@@ -29,6 +29,7 @@ def needed() -> dict[str, set[str]]:
     lists = {
         "To train and translate": setup["options"]["install_requires"],
         "For the documentation": extras["docs"],
+        "To read HEIC, an extra": extras["heic"],
         "For development": extras["dev"],
     }
     return {
@@ -73,7 +74,7 @@ def declared() -> dict[str, tuple[str, str]]:
 
 def tables() -> str:
     """One table a purpose, of what is installed here: on Linux all of the lock is."""
-    versions, parents = locked((ROOT / "requirements.lock").read_text(encoding="utf-8"))
+    versions, parents = locked((ROOT / "requirements-dev.lock").read_text(encoding="utf-8"))
     installed = declared()
     lines = []
     for purpose, names in purposes(parents).items():

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from tqdm import tqdm
 from gan_style import command
 from gan_style.config import PARTS, at_least
 from gan_style.errors import DataError, printable
+from gan_style.files import SHOWN, atomic_file, temporary_file
 from gan_style.images import (
     SUFFIXES,
     ImageError,
@@ -25,7 +26,8 @@ PROGRAM = "data_tools.check"
 HELP = f"""Open every image of a dataset and say what is wrong with it.
 
 Reads   FOLDER/{{trainA,trainB,testA,testB}}, or FOLDER as one collection.
-Writes  nothing. Exit code 0: usable; 1: a training would stop.
+Writes  nothing, or a temporary file with the whole of lists of which the first lines are printed.
+        Exit code 0: usable; 1: a training would stop.
 
   python -m data_tools.check data/monet2photo
   python -m data_tools.check my/paintings --crop 128
@@ -34,7 +36,6 @@ Writes  nothing. Exit code 0: usable; 1: a training would stop.
 
 Files are images if they end in {", ".join(SUFFIXES)}; hidden ones are skipped.
 """
-SHOWN = 20  # lines of a list that are printed, but for what would stop a training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,12 +130,11 @@ def _ignored(folder: Path) -> Iterator[Path]:
         yield from (path for path in list_files(folder) if path.suffix.lower() not in SUFFIXES)
 
 
-def text(report: Report, crop: int) -> str:
-    """The report as it is printed: a line an item, of what would stop a training all."""
-    problems = report.problems
+def text(report: Report, crop: int, most: int | None = SHOWN) -> str:
+    """The report: a line an item, of each list at most so many."""
     lines = [f"{report.folder / part}: {_images(count)}" for part, count in report.counts.items()]
     for title, items in (
-        ("would stop a training", problems),
+        ("would stop a training", report.problems),
         (f"smaller than the crop of {crop}", report.small),
         ("the same image in A and in B", _joined(report.a_and_b)),
         ("the same image in training and in test", _joined(report.train_and_test)),
@@ -142,7 +142,7 @@ def text(report: Report, crop: int) -> str:
         ("read in part", report.partly),
         ("ignored (other suffixes)", [str(path) for path in report.ignored]),
     ):
-        shown = items if items is problems else items[:SHOWN]
+        shown = items[:most]
         if items:
             lines += [f"{title}: {len(items)}", *(f"  {printable(item)}" for item in shown)]
         if len(items) > len(shown):
@@ -163,8 +163,19 @@ def look(folder: str, /, crop: int = 256) -> int:
     """`python -m data_tools.check`; returns the exit code."""
     at_least(1, crop=crop)
     report = check(Path(folder), crop)
-    print(text(report, crop))
+    shown, whole = text(report, crop), text(report, crop, most=None)
+    if shown != whole:
+        file = temporary_file("check", ".txt")
+        with atomic_file(file) as partial:
+            partial.write_text(f"{whole}\n", encoding="utf-8", errors="backslashreplace")
+        print(f"all of what follows, and more of it: {file}")
+    print(shown)
     return 1 if report.problems else 0
+
+
+def main(arguments: Sequence[str]) -> int | None:
+    """`gan_style check`: the same with what was typed after it."""
+    return command.alone(arguments, look, lambda: HELP)
 
 
 if __name__ == "__main__":

@@ -217,5 +217,10 @@ def help_text() -> str:
     return HELP + "\n".join(f"  {each.name:24}{each.about}" for each in known().values())
 
 
+def main(arguments: Sequence[str]) -> int | None:
+    """`gan_style download`: the same with what was typed after it."""
+    return command.alone(arguments, bring, help_text)
+
+
 if __name__ == "__main__":
     command.only(PROGRAM, bring, help_text)

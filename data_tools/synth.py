@@ -1,5 +1,6 @@
 """Toy domains for tests: coloured discs on dark gradients (A), stripes and squares on light (B)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,11 @@ def write(folder: str, /, size: int = 64, train: int = 8, test: int = 4, seed: i
     at_least(1, train=train)
     at_least(0, test=test, seed=seed)
     print(make(Path(folder), size, train, test, seed))
+
+
+def main(arguments: Sequence[str]) -> int | None:
+    """`gan_style synth`: the same with what was typed after it."""
+    return command.alone(arguments, write, lambda: HELP)
 
 
 if __name__ == "__main__":

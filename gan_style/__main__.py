@@ -1,5 +1,6 @@
-"""Commands: python -m gan_style COMMAND --option=value ..."""
+"""Commands: gan_style COMMAND --option=value ..., or python -m gan_style COMMAND ..."""
 
+import importlib
 import inspect
 import shlex
 import sys
@@ -11,8 +12,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from gan_style import command, launch, methods, runs
-from gan_style.config import Wanted, at_least, build, describe, did_you_mean, help_text, presets
+import gan_style
+from gan_style import command, methods, runs
+from gan_style.config import (
+    Wanted,
+    at_least,
+    build,
+    describe,
+    did_you_mean,
+    help_text,
+    presets,
+    refuse_unknown,
+)
 from gan_style.errors import ConfigError, DataError
 from gan_style.files import listed, make_writable
 
@@ -88,7 +99,7 @@ def translate(
     chosen = _choose(translate, run, method, weights, options)
     import torch
 
-    from gan_style import checkpoint, translation
+    from gan_style import checkpoint, devices, translation
     from gan_style.images import SUFFIXES
     from gan_style.method import OptimisedMethod
     from gan_style.precision import choose
@@ -120,7 +131,7 @@ def translate(
     _say_left_out(Path(content), *([Path(style)] if takes_style and "," not in style else []))
     if not resume:
         _refuse_existing(folder, [job.name for job in jobs], overwrite)
-    place = _device(device)
+    place = devices.find(device)
     numbers = choose(precision, place)
     torch.manual_seed(seed)
     built = _build(chosen)
@@ -160,8 +171,8 @@ def translate(
     if notes:
         print(listed(list(notes), folder / "read_in_part.txt"), file=sys.stderr)
     if bad:
-        which = listed(list(dict.fromkeys(map(str, bad))), folder / "left_out.txt")
-        raise DataError(f"{len(bad)} of {len(jobs)} images were left out: {which}")
+        named = listed(list(dict.fromkeys(map(str, bad))), folder / "left_out.txt")
+        raise DataError(f"{len(bad)} of {len(jobs)} images were left out: {named}")
 
 
 @dataclass(frozen=True)
@@ -219,10 +230,8 @@ def _method_options(
 ) -> dict[str, Any]:
     """The method's options as typed, over those of the run or of a preset."""
     names = [field.name for field in describe(methods.source(name))]
-    for key in options:
-        if key not in [*names, "preset"]:
-            known = {*names, *inspect.signature(function).parameters} - {"options"}
-            raise ConfigError(f"unknown option --{key}: {did_you_mean(key, known, '--')}")
+    own = inspect.signature(function).parameters.keys() - {"options"}
+    refuse_unknown(options, dict.fromkeys([*names, *own, "preset"], ()))
     if record and (unknown := set(record["method"]) - set(names)):
         raise ConfigError(
             f"the run has --{min(unknown)}, which {name} doesn't know: another version made it"
@@ -391,7 +400,7 @@ def evaluate(
     at_least(1, batch_size=batch_size, workers=workers)
     at_least(0, seed=seed)
     at_least(32, size=size)
-    from gan_style import evaluation
+    from gan_style import devices, evaluation
     from gan_style.files import write_json
     from gan_style.images import list_images
     from gan_style.pairs import output_names
@@ -406,7 +415,7 @@ def evaluate(
     )  # fmt: skip
     target = _path(collection) or (Path(style) if Path(style).is_dir() and style else None)
     _say_left_out(Path(translated), Path(content), *([target] if target else []))
-    place = _float64(_device(device))
+    place = _float64(devices.find(device))
     make_writable(path.parent)
     how = evaluation.How(
         device=place,
@@ -485,11 +494,12 @@ def cost(
         raise DataError(f"{out} is there already: give another --out, or --overwrite")
     chosen = _choose(cost, run, method, weights, options)
     from gan_style import cost as costs
+    from gan_style import devices
     from gan_style.files import write_json
     from gan_style.precision import choose
     from gan_style.weights import known, used
 
-    place = _device(device)
+    place = devices.find(device)
     built = _build(chosen).to(place).eval().requires_grad_(False)
     measured = costs.measure(
         built,
@@ -530,13 +540,13 @@ def compare(config: str, redo: str = "", **options: str) -> None:
         redo: labels of methods to do anew all the same, joined by commas.
         options: any option of the comparison, over the file's: --pairs 8.
     """
-    from gan_style import comparison, report
+    from gan_style import comparison, devices, report
 
     what, entries = comparison.read(Path(config), options)
     typed = ["python", "-m", "gan_style", "compare", f"--config={config}"]
     typed += [f"--{key}={value}" for key, value in options.items()]
     labels = [label for label in redo.split(",") if label]
-    device = _float64(_device(what.device))
+    device = _float64(devices.find(what.device))
     folder = comparison.compare(what, entries, shlex.join(typed), labels, device, print)
     print(f"report: {report.write(folder, what.rows)}")
 
@@ -655,6 +665,16 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "metrics": list_metrics,
     "weights": list_weights,
 }
+# Commands that are modules, imported when they are called; `main` takes what was typed after them.
+MODULES = {
+    "train": ("gan_style.launch", "Train a method on unpaired collections of images."),
+    "download": ("data_tools.download", "Bring a known dataset, ready for training."),
+    "check": ("data_tools.check", "Open every image of a dataset and say what is wrong with it."),
+    "synth": (
+        "data_tools.synth",
+        "Draw a toy dataset: discs on dark gradients (A), stripes and squares on light (B).",
+    ),
+}
 
 
 def _refuse_existing(folder: Path, names: list[Path], overwrite: bool) -> None:
@@ -666,17 +686,6 @@ def _refuse_existing(folder: Path, names: list[Path], overwrite: bool) -> None:
         )
 
 
-def _device(wanted: str):  # type: ignore[no-untyped-def]  # torch.device, imported late
-    import torch
-
-    name = wanted or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.zeros(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"--device is {wanted!r}, which doesn't work here: {reason}") from error
-
-
 def _float64(device):  # type: ignore[no-untyped-def]  # torch.device, imported late
     """Refuse a device without it, as metrics are computed in it."""
     if device.type == "mps":
@@ -685,16 +694,17 @@ def _float64(device):  # type: ignore[no-untyped-def]  # torch.device, imported 
 
 
 def _overview() -> str:
-    width = max(map(len, COMMANDS)) + 3
-    summaries = [f"  {n:{width}}{(getdoc(f) or '').splitlines()[0]}" for n, f in COMMANDS.items()]
+    summaries = {name: (getdoc(f) or "").splitlines()[0] for name, f in COMMANDS.items()}
+    summaries |= {name: summary for name, (_, summary) in MODULES.items()}
+    width = max(map(len, summaries)) + 3
     return "\n".join(
         [
-            "Commands: python -m gan_style COMMAND --option=value ...",
+            "Commands: gan_style COMMAND --option=value ..., or python -m gan_style COMMAND ...",
             "",
-            *summaries,
+            *(f"  {name:{width}}{summary}" for name, summary in summaries.items()),
             "",
-            "Options of a command: python -m gan_style COMMAND --help",
-            "Training: python train.py --help",
+            "Options of a command: gan_style COMMAND --help",
+            "Training on several processes: accelerate launch -m gan_style train ...",
         ]
     )
 
@@ -705,13 +715,16 @@ def main() -> int | None:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_overview())
         return None
-    if arguments[0] == "train":  # its options are a method's, which its own parsing finds out
-        launch.main(arguments[1:])
+    if arguments[0] in ("--version", "-V"):
+        print(f"gan_style {gan_style.__version__}")
         return None
+    if arguments[0] in MODULES:
+        module = importlib.import_module(MODULES[arguments[0]][0])
+        code: int | None = module.main(arguments[1:])
+        return code
     if arguments[0] not in COMMANDS:
-        raise ConfigError(
-            f"unknown command {arguments[0]!r}: {did_you_mean(arguments[0], COMMANDS)}"
-        )
+        near = did_you_mean(arguments[0], [*COMMANDS, *MODULES])
+        raise ConfigError(f"unknown command {arguments[0]!r}: {near}")
     function = COMMANDS[arguments[0]]
     words, options = command.parse(arguments[1:])
     if "help" in options:
@@ -722,5 +735,10 @@ def main() -> int | None:
     return command.call(function, words, options if own_file else command.with_file(options))
 
 
-if __name__ == "__main__":
+def cli() -> None:
+    """The console script `gan_style`."""
     command.run("gan_style", main)
+
+
+if __name__ == "__main__":
+    cli()

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from gan_style import memory
 from gan_style.errors import CheckpointError, ConfigError, WriteError
-from gan_style.files import atomic_file, explained
+from gan_style.files import atomic_file, explained, listed
 from gan_style.method import TrainedMethod
 from gan_style.reading import parse_json
 
@@ -227,7 +227,8 @@ def newest_sound(run: Path) -> tuple[Path | None, list[str]]:
     else:
         if saved:
             raise CheckpointError(
-                f"no checkpoint of {run} is sound ({'; '.join(problems.values())}): start a new run"
+                f"no checkpoint of {run} is sound ({listed(list(problems.values()))}): start a new "
+                "run"
             )
         return None, []
     for path in problems:

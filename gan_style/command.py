@@ -10,8 +10,8 @@ import inspect
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +87,20 @@ def call(
     """
     known = dict(inspect.signature(function, eval_str=True).parameters)
     rest = [name for name, each in known.items() if each.kind is each.VAR_KEYWORD]
-    others = {key: options[key] for key in options if rest and key not in known}
-    options = {key: value for key, value in options.items() if key not in others}
     for name in rest:
         del known[name]
     positional = [name for name, each in known.items() if each.kind is each.POSITIONAL_ONLY]
-    for key in options:
-        if key not in known or key in positional:
-            named = [name for name in known if name not in positional]
-            raise ConfigError(f"unknown option --{key}: {did_you_mean(key, named, '--')}")
+    named = {
+        name: config.choices_of(each.annotation)
+        for name, each in known.items()
+        if name not in positional
+    }
+    program = function.__name__
+    others = {key: options[key] for key in options if rest and key not in known}
+    options = {key: value for key, value in options.items() if key not in others}
+    config.refuse_unknown(options, named, program)
+    if "method" in named and others:  # which of them exist it says itself, by the method
+        config.refuse_reference(others | options, anything(named), program)
     no_words(words[len(positional) :])
     given = dict(zip(positional, words, strict=False)) | options
     for name, parameter in known.items():
@@ -107,17 +112,26 @@ def call(
     return function(*ordered, **values, **others)
 
 
+def alone(
+    arguments: Sequence[str], function: Callable[..., int | None], text: Callable[[], str]
+) -> int | None:
+    """Call a command with what was typed; without arguments, or for --help, print its `text`."""
+    words, options = parse(arguments)
+    if "help" in options or not (words or options):
+        print(text())
+        return None
+    return call(function, words, options)
+
+
+def anything(known: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """A command's options and those of all methods -> their choices; of any name's, its first."""
+    of_methods = [config.choices(config.describe(methods.source(each))) for each in methods.names()]
+    return {name: its[name] for its in reversed(of_methods) for name in its} | dict(known)
+
+
 def only(program: str, function: Callable[..., int | None], text: Callable[[], str]) -> None:
-    """The whole of a program that is one command; without arguments, or for --help, its `text`."""
-
-    def main() -> int | None:
-        words, options = parse(sys.argv[1:])
-        if "help" in options or not (words or options):
-            print(text())
-            return None
-        return call(function, words, options)
-
-    run(program, main)
+    """The whole of a program that is one command."""
+    run(program, lambda: alone(sys.argv[1:], function, text))
 
 
 def with_file(options: dict[str, str]) -> dict[str, Any]:
@@ -175,16 +189,17 @@ def sections(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
     The method's options are read from its source, so this needs no torch.
     """
-    source = methods.source(str(options.get("method", TrainConfig.method)))
-    return config.split(
-        options,
-        {
-            "data": [field.name for field in fields(DataConfig)],
-            "train": [field.name for field in fields(TrainConfig)],
-            "method": [field.name for field in config.describe(source)],
-            "preset": ["preset"],
-        },
-    )
+    method = str(options.get("method", TrainConfig.method))
+    here = Path(config.__file__)
+    described = {
+        "data": config.describe(here, "DataConfig"),
+        "train": config.describe(here, "TrainConfig"),
+        "method": config.describe(methods.source(method)),
+    }
+    known = config.choices([each for fields in described.values() for each in fields])
+    config.refuse_unknown(options, {**known, "preset": ()}, "train", method)
+    homes = {part: [each.name for each in fields] for part, fields in described.items()}
+    return config.split(options, {**homes, "preset": ["preset"]})
 
 
 def training_help(typed: dict[str, Any]) -> str:

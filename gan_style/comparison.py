@@ -180,9 +180,7 @@ def read(path: Path, typed: Mapping[str, str]) -> tuple[Comparison, list[Entry]]
     content = config.parse_toml(path)
     tables = content.pop("methods", {})
     known = [each.name for each in fields(Comparison)]
-    for key in {**content, **typed}:
-        if key not in known:
-            raise ConfigError(f"unknown option --{key}: {did_you_mean(key, known, '--')}")
+    config.refuse_unknown({**content, **typed}, dict.fromkeys(known, ()), "compare")
     if not isinstance(tables, dict) or not tables:
         raise ConfigError(f"--config {path}: no table [methods.<label>], nothing to compare")
     comparison: Comparison = config.build(Comparison, {**content, **typed})
@@ -536,7 +534,8 @@ class Bench:
             raise Failed("it has nothing to train on: give it a domain, or the comparison")
         key = fingerprint([flat], _read_by_training(flat))
         run = stages.folder / f"run-{key[:8]}"  # a run of other options or images stays
-        typed = [*GAN_STYLE, "train", f"--run_dir={run}", *_flags(options)]
+        on_cpu = ["env", "ACCELERATE_USE_CPU=true"] if self.comparison.device == "cpu" else []
+        typed = [*on_cpu, *GAN_STYLE, "train", f"--run_dir={run}", *_flags(options)]
         row["commands"].append(_shown(typed))
 
         def train(resume: bool) -> None:

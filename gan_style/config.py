@@ -18,6 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from PIL import ImageColor
 
+from gan_style import reference
 from gan_style.errors import ConfigError
 from gan_style.reading import read_text
 
@@ -47,7 +48,7 @@ Wanted = Literal["auto", "fp32", "bf16", "fp16"]  # precision
 class DataConfig:
     """Which images, and how they are cut."""
 
-    domain: str = "oldmaster2modern"  # a known name, or a folder: docs/data.md
+    domain: str = ""  # a known name, or a folder: docs/data.md
     data_a: str = ""  # instead of a domain: a loose folder of A ...
     data_b: str = ""  # ... and one of B; a test part is split off and listed in <run>/testA.txt
     test_share: float = 0.1  # of a loose folder that is kept for testing
@@ -60,7 +61,7 @@ class DataConfig:
     serial_b: bool = False  # take B in order with A instead of at random
     background: str = "white"  # under transparent images
     skip_bad_images: bool = False  # leave unreadable images out instead of stopping
-    cache_gb: float = 4.0  # decoded images kept in memory by each process; 0 decodes every time
+    cache_gb: float = 4.0  # images kept in memory by each process, if as much is free; 0 keeps none
     workers: int = 2  # threads that decode and crop
 
     def __post_init__(self) -> None:
@@ -183,6 +184,8 @@ class TrainConfig:
         return self.epochs or 200
 
 
+WRITTEN = ("data_root", "run_dir", "out", "features")  # options that say where files are written
+
 # What a resumed run may change: budgets and conveniences, nothing that its results so far rest on.
 RESUMABLE = frozenset(
     {"run_dir", "resume", "epochs", "images", "minutes", "log_every", "sample_every", "samples"}
@@ -219,6 +222,52 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(known)}"
+
+
+def refuse_unknown(
+    options: Mapping[str, Any], known: reference.Known, program: str = "", method: str = ""
+) -> None:
+    """Refuse options that a program doesn't know.
+
+    Those of the reference are answered by ours, all at once; another by the nearest of its letters.
+
+    Args:
+        options: as typed.
+        known: options of the program -> their choices, as `choices` has them.
+        program: its name: train, or a command's.
+        method: whose options are among the known ones.
+
+    Raises:
+        ConfigError: there are such.
+    """
+    refuse_reference(options, known, program, method)
+    for key in options:
+        if key not in known:
+            raise ConfigError(f"unknown option --{key}: {_nearest_option(key, known)}")
+
+
+def refuse_reference(
+    options: Mapping[str, Any], known: reference.Known, program: str, method: str = ""
+) -> None:
+    """The same of the reference's options alone."""
+    if said := reference.advice(reference.find(options, known, program, method)):
+        raise ConfigError(said)
+
+
+def _nearest_option(name: str, known: Iterable[str]) -> str:
+    """An option that is another by a slip of the finger, or all of them.
+
+    One by which files are written must have the same letters: it is obeyed without a thought.
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    if not near or (near[0] in WRITTEN and _letters(name) != _letters(near[0])):
+        return f"known: {', '.join(known)}"
+    return f"did you mean '--{near[0]}'?"
+
+
+def _letters(name: str) -> str:
+    return name.replace("_", "").casefold()
 
 
 def parse_toml(path: Path) -> dict[str, Any]:
@@ -258,16 +307,10 @@ def build(cls: type, options: Mapping[str, Any]) -> Any:
 
 
 def split(options: Mapping[str, Any], sections: Mapping[str, Iterable[str]]) -> dict[str, dict]:
-    """Options sorted by the section that has a field of that name.
-
-    Raises:
-        ConfigError: a key that no section knows.
-    """
+    """Options sorted by the section that has a field of that name; every one is known."""
     home = {name: section for section, names in sections.items() for name in names}
     parts: dict[str, dict] = {section: {} for section in sections}
     for key, value in options.items():
-        if key not in home:
-            raise ConfigError(f"unknown option --{key}: {did_you_mean(key, home, '--')}")
         parts[home[key]][key] = value
     return parts
 
@@ -356,6 +399,19 @@ def describe(source: Path, name: str = "Config") -> list[Field]:
         for node in body
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     ]
+
+
+def choices_of(hint: Any) -> tuple[str, ...]:
+    """What a declared type allows, as typed; nothing where any value may do."""
+    if hint is bool:
+        return ("True", "False")
+    return tuple(map(str, get_args(hint))) if get_origin(hint) is Literal else ()
+
+
+def choices(fields: Iterable[Field]) -> dict[str, tuple[str, ...]]:
+    """Options -> what they may be, as typed; nothing where any value may do."""
+    either = ("True", "False")
+    return {each.name: each.choices or (either if each.type == "bool" else ()) for each in fields}
 
 
 def presets(source: Path) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,20 +39,35 @@ def atomic_file(path: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
-def listed(lines: Sequence[str], file: Path) -> str:
+def listed(lines: Sequence[str], file: Path | None = None) -> str:
     """Lines of a message as one: at most ten, and where there are more, their number and `file`.
 
     That file then has all of them, a line each; where it can't be written, the message says so.
+    Without one it is a new file where the system keeps temporary ones.
     """
     if len(lines) <= SHOWN:
         return "; ".join(lines)
     try:
+        file = file or temporary_file("list", ".txt")
         with atomic_file(file) as partial:
-            partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            text = "".join(f"{line}\n" for line in lines)
+            partial.write_text(text, encoding="utf-8", errors="backslashreplace")
         rest = f"all {len(lines)} are in {file}"
     except WriteError as error:
         rest = f"{len(lines)} in all ({error})"
     return "; ".join([*lines[:SHOWN], f"... {rest}"])
+
+
+def temporary_file(name: str, suffix: str) -> Path:
+    """A new, empty file where the system keeps temporary ones; nobody removes it but the system.
+
+    Raises:
+        WriteError: what the system has against it.
+    """
+    with explained(Path("a temporary file")):
+        handle, path = tempfile.mkstemp(suffix, f"gan_style-{name}-")
+        os.close(handle)
+        return Path(path)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -497,6 +497,11 @@ def to_array(image: Image.Image) -> np.ndarray:
     return np.array(image, dtype=np.uint8)
 
 
+def to_grey(image: Image.Image) -> Image.Image:
+    """The luma of PIL RGB in all three channels, rounded as torchvision's Grayscale does."""
+    return image.convert("L").convert("RGB")
+
+
 def to_tensor(array: np.ndarray) -> Tensor:
     """uint8 (H, W, C) -> float32 (C, H, W) in [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1).float() / 255

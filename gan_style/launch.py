@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from gan_style import command, config, methods, runs
 from gan_style.config import DataConfig, TrainConfig
@@ -19,7 +19,7 @@ from gan_style.errors import (
     UserError,
     WriteError,
 )
-from gan_style.files import SHOWN
+from gan_style.files import SHOWN, listed
 
 HELP = """Train a method on unpaired collections of images.
 
@@ -27,9 +27,10 @@ Reads   data/<domain>/{trainA,trainB,testA,testB}; a known domain is downloaded 
         A method that reads one side only takes any folder of images as --domain too.
 Writes  results/<domain>/<method>/<number>: config.json, weights, checkpoints, TensorBoard events.
 
-  python train.py                                        museum paintings that come by pip
-  accelerate launch train.py --domain monet2photo        the published recipe
+  accelerate launch train.py --domain monet2photo        the published recipe, in one process too:
+  python train.py --domain monet2photo
   accelerate launch train.py --domain my/folder --size 128 --minutes 20
+  accelerate launch train.py --data_a photos --data_b paintings
   accelerate launch train.py --domain monet2photo --resume auto
   ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 train.py --domain monet2photo
 
@@ -71,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"--batch_size is {train.batch_size}, but --preprocess {data.preprocess} leaves images "
             "of different sizes: take 1"
         )
+    if not (data.domain or data.data_a):
+        refuse_no_images()
     if not run:
         runs.refuse_used(train.run_dir)
     folder = None if data.data_a else find_domain(data)
@@ -87,6 +90,10 @@ def find_run(typed: dict[str, Any]) -> Path:
         )
     train: TrainConfig = config.build(TrainConfig, parts["train"])
     data: DataConfig = config.build(DataConfig, parts["data"])
+    if not (train.run_dir or data.domain or data.data_a):
+        raise ConfigError(
+            "--resume auto: give --run_dir DIR, or the --domain whose newest run it is"
+        )
     return runs.find(train.run_dir, results_folder(data, train))
 
 
@@ -139,12 +146,14 @@ def start(
     from accelerate import Accelerator, PartialState
     from accelerate.utils import GradientAccumulationPlugin, parse_flag_from_env, set_seed
 
-    from gan_style import checkpoint, precision
-    from gan_style.data import DomainPair
+    from gan_style import checkpoint, devices, precision
+    from gan_style.data import DomainPair, with_absent
     from gan_style.method import TrainedMethod
     from gan_style.selection import Scorer, obstacle
     from gan_style.training import Trainer, device_name
 
+    if not parse_flag_from_env("ACCELERATE_USE_CPU"):
+        devices.refuse_unusable_gpu()
     module = methods.load(train.method)
     if not issubclass(module.Method, TrainedMethod):
         raise ConfigError(f"{train.method} has nothing to train; use it with translate")
@@ -167,6 +176,8 @@ def start(
     if folder and not folder.is_dir():
         folder = bring_domain(data)
     domain = find_images(data, train, method.sides, folder, run)
+    left_out = runs.left_out(run) if run else set()
+    domain = with_absent(domain, left_out)
     features, no_kid = bring_features(train, method, domain)
 
     # A run keeps what it began with; else what the launcher was told, unless that is its default.
@@ -185,10 +196,10 @@ def start(
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
     )
     main, device = accelerator.is_main_process, accelerator.device
+    processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
     if device.type == "cpu":
         # accelerate launch and torchrun leave a process one thread unless told otherwise.
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
-        torch.set_num_threads(train.threads or max(1, available_cores() // here))
+        torch.set_num_threads(train.threads or max(1, available_cores() // processes_here))
     torch.backends.cudnn.benchmark = data.crop is not None and not train.deterministic
 
     set_seed(train.seed, device_specific=True)  # not the same pools in every process
@@ -204,8 +215,11 @@ def start(
         runs.check_same(run, old, record)
         record = runs.resumed(record, old)
     pair = DomainPair(
-        domain, data, train.seed, method.multiple, method.smallest, main, method.sides
-    )
+        domain, data, train.seed, method.multiple, method.smallest, main, method.sides,
+        method.grey_sides, left_out, processes_here,
+    )  # fmt: skip
+    # Where a disk falters they may have come to different answers; a stream has one.
+    pair.domain, pair.skipped = in_main(accelerator, lambda: (pair.domain, pair.skipped))
     if main:
         say_unread(pair, [folder] if folder else [Path(f) for f in (data.data_a, data.data_b) if f])
     scorer = None
@@ -253,6 +267,8 @@ def start(
     accelerator.end_training()
     if main:
         print(f"finished after {trainer.progress.images} images: weights in {run_folder}")
+        if gone := len(runs.left_out(run_folder)):
+            print(f"images left out on the way: {gone}, listed in {run_folder / runs.LEFT_OUT}")
         if lowest := trainer.scores.best_line():
             print(lowest)
 
@@ -260,6 +276,17 @@ def start(
 def available_cores() -> int:
     """Cores that this process may use; not every system can say."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def refuse_no_images() -> NoReturn:
+    """Nobody's images are brought and trained on without being asked for."""
+    from data_tools import download
+
+    raise ConfigError(
+        "no images to train on: give --domain DIR, or one that is fetched "
+        f"(--domain {', '.join(download.known())}), or two folders, --data_a DIR --data_b DIR; "
+        "a demonstration: make demo"
+    )
 
 
 def find_domain(data: DataConfig) -> Path:
@@ -418,7 +445,18 @@ def announce(  # type: ignore[no-untyped-def]
         f"run folder: {trainer.run}   curves and samples: tensorboard --logdir {trainer.run}",
     ]
     if skipped := pair.skipped:
-        lines.append(f"bad images left out: {len(skipped)} ({'; '.join(skipped)})")
+        named = listed(skipped, trainer.run / "bad_images.txt")
+        lines.append(f"bad images left out: {len(skipped)} ({named})")
+    if pair.left_out:
+        lines.append(
+            f"images left out before that still can't be read: {len(pair.left_out)}, listed in "
+            f"{trainer.run / runs.LEFT_OUT}"
+        )
+    if pair.cache.short:
+        lines.append(
+            f"{pair.cache.size / 1e9:.1f} GB of images are kept in memory, not --cache_gb "
+            f"{pair.config.cache_gb:g}, as no more is free; the others are read every time"
+        )
     if room:
         lines.append(room)
     if no_kid:

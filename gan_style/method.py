@@ -86,6 +86,11 @@ class Method(nn.Module):
     bytes_per_pixel: float = 0.0  # of a content, at the peak of translate in fp32; 0 is unknown
     longest_side: int | None = None  # that larger contents are scaled to unless --side is given
 
+    @property
+    def grey(self) -> bool:
+        """Whether translate reads contents as their luma, taken before they are scaled."""
+        return False
+
     def bytes_for(self, content: tuple[int, int], styles: Sequence[tuple[int, int]] = ()) -> float:
         """Bytes at the peak of translate in fp32; 0 is unknown.
 
@@ -193,6 +198,11 @@ class TrainedMethod(Method):
     def sides(self) -> tuple[Side, ...]:
         """The collections that training reads: the keys of its batches."""
         return ("a", "b")
+
+    @property
+    def grey_sides(self) -> tuple[Side, ...]:
+        """Those of them that are read as their luma, taken before they are scaled."""
+        return ()
 
     def ready(self) -> None:  # most methods have nothing to do
         """Fetch and read what training needs, so that what is missing is known before it starts.

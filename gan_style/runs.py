@@ -1,10 +1,12 @@
 """Run folders: self-describing, numbered, and never reused for another config."""
 
+import json
 import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -13,13 +15,15 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import gan_style
-from gan_style.config import RESUMABLE, DataConfig, build
+from gan_style.config import PARTS, RESUMABLE, DataConfig, build
 from gan_style.errors import CheckpointError, ConfigError
 from gan_style.files import explained, make_writable, write_json
-from gan_style.reading import read_json
+from gan_style.reading import parse_json, read_json, read_text
 
 # Of a config.json: it has 3 kB, and 500 bytes more each time that the run is gone on with.
 MOST_BYTES = 10_000_000
+# Images that couldn't be read any more while a run trained: a line each, part, path and reason.
+LEFT_OUT = "left_out.jsonl"
 LIBRARIES = ("torch", "torchvision", "accelerate", "albumentations", "pillow", "numpy")
 
 
@@ -147,6 +151,37 @@ def refuse_used(run: str) -> None:
         raise ConfigError(
             f"--run_dir {run} holds a run already: go on by --resume auto, or give another one"
         )
+
+
+def leave_out(run: Path, images: Iterable[tuple[str, Path, str]]) -> None:
+    """Note (part, path, reason) of images that a training goes on without, at once and for good.
+
+    Several processes may: their lines don't mix. What the system has against it is no reason to
+    stop the training; then these images are asked for again when the run is gone on with.
+    """
+    lines = "".join(f"{json.dumps([part, str(path), why])}\n" for part, path, why in images)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW  # a run may be somebody else's
+    with suppress(OSError):
+        file = os.open(run / LEFT_OUT, flags, 0o666)
+        try:
+            os.write(file, lines.encode())
+        finally:
+            os.close(file)
+
+
+def left_out(run: Path) -> set[tuple[str, Path]]:
+    """(part, path) of what `leave_out` noted; lines cut off or of another form are passed over."""
+    images: set[tuple[str, Path]] = set()
+    try:
+        lines = read_text(run / LEFT_OUT).splitlines()
+    except (OSError, ValueError):
+        return set()
+    for line in lines:
+        with suppress(ValueError):
+            match parse_json(line):
+                case [str(part), str(path), str()] if part in PARTS:
+                    images.add((part, Path(path)))
+    return images
 
 
 def lock(run: Path) -> FileLock:

@@ -27,7 +27,7 @@ from gan_style.config import TrainConfig
 from gan_style.curves import Curves
 from gan_style.data import DomainPair
 from gan_style.errors import CheckpointError, ConfigError, Interrupted, TrainingError, WriteError
-from gan_style.files import atomic_file, explained, sync, sync_files, write_json
+from gan_style.files import SHOWN, atomic_file, explained, sync, sync_files, write_json
 from gan_style.images import from_tensor, grid, save_png
 from gan_style.method import Batch, TrainedMethod
 from gan_style.precision import Precision, memory_format
@@ -166,6 +166,8 @@ class Trainer:
             player: accelerator.prepare(optimizer) for player, optimizer in optimizers.items()
         }
         self.samples = data.samples(config.samples)
+        self._earlier = runs.left_out(run)
+        self._noted, self._told = len(data.left_out), 0  # images left out
         self.curves: Curves | None = None  # the main process's, while it trains
 
     def bytes_needed(self) -> tuple[int, int]:
@@ -244,6 +246,7 @@ class Trainer:
                 self._log(gathered[-1], bar)
             if self._score_every and self.scores.images != progress.images:
                 self.score(bar)
+            self._note_left_out()
             self.save()
             if self.drawn_after != progress.images:
                 self.draw_samples()
@@ -313,9 +316,29 @@ class Trainer:
 
     def _next(self, batches: Iterator[Batch]) -> Batch:
         started = time.monotonic()
-        batch = next(batches)
+        try:
+            batch = next(batches)
+        finally:
+            self._note_left_out()
         self.history.waiting += time.monotonic() - started
         return self._to_device(batch)
+
+    def _note_left_out(self) -> None:
+        """Say which images can't be read any more, in one process, and keep that with the run."""
+        if len(self.data.left_out) == self._noted:
+            return
+        found = list(self.data.left_out.items())[self._noted :]  # at once: threads add to it
+        self._noted += len(found)
+        others = runs.left_out(self.run) - self._earlier  # have been said by another process
+        images = [(part, path.absolute(), reason) for (part, path), reason in found]
+        images = [image for image in images if image[:2] not in others]
+        runs.leave_out(self.run, images)
+        for _, _, reason in images:
+            self._told += 1
+            if self._told <= SHOWN:
+                tqdm.write(f"left out from now on: {reason}", file=sys.stderr)
+            elif self._told == SHOWN + 1:
+                tqdm.write(f"more are left out: see {self.run / runs.LEFT_OUT}", file=sys.stderr)
 
     def _to_device(self, batch: Batch) -> Batch:
         device, order = self.accelerator.device, memory_format(self.precision)
@@ -434,7 +457,7 @@ class Trainer:
         """Write items of the stream, all processes', as they were shown: crops are of 8 bits."""
         files = {}
         for position in positions:
-            paths, crops = self.data.files(position), self.data.item(position)
+            crops, paths = self.data.item(position), self.data.files(position)
             for side, path, crop in zip(self.data.sides, paths, crops, strict=True):
                 name = f"{position:09}_{side}.png"
                 save_png(from_tensor(crop), folder / name)
@@ -613,6 +636,7 @@ class Trainer:
             "device": device_name(self.accelerator.device),
             "processes": self.accelerator.num_processes,
             "precision": self.precision,
+            "left_out": len(self.data.left_out),
             "kid": self.scores.summary(),
         }
 

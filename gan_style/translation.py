@@ -30,6 +30,7 @@ from gan_style.images import (
     save_image,
     scaled_size,
     to_array,
+    to_grey,
     to_tensor,
 )
 from gan_style.method import Method, OptimisedMethod, Style, Styles
@@ -300,7 +301,7 @@ def translate_files(
             total=len(jobs), initial=len(jobs) - len(waiting), unit=" images",
             delay=0 if pictures else 2, dynamic_ncols=True, disable=pictures and len(jobs) == 1,
         ) as bar:  # fmt: skip
-            for batch in _batches(waiting, how, bad, {} if notes is None else notes):
+            for batch in _batches(waiting, how, method.grey, bad, {} if notes is None else notes):
                 started = _now(how.device)
                 with memory.explained(batch[0].job.content):
                     images = _translate(method, batch, out, how, options)
@@ -489,7 +490,7 @@ def _mask(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 
 def _batches(
-    jobs: Sequence[Job], how: How, bad: list[ImageError], notes: dict[str, None]
+    jobs: Sequence[Job], how: How, grey: bool, bad: list[ImageError], notes: dict[str, None]
 ) -> Iterator[list[_Item]]:
     """Neighbouring jobs of one size together, with styles one by one; `bad` gets the unreadable."""
 
@@ -502,10 +503,11 @@ def _batches(
                 bad.append(error)
                 continue
             notes.update({each.note: None for each in (picture, *styles) if each.note})
-            size = scaled_size((picture.image.height, picture.image.width), how.side)
+            image = to_grey(picture.image) if grey else picture.image
+            size = scaled_size((image.height, image.width), how.side)
             yield _Item(
                 job=job,
-                array=resize(to_array(picture.image), size),
+                array=resize(to_array(image), size),
                 alpha=None if picture.alpha is None else resize(np.array(picture.alpha), size),
                 dpi=picture.dpi,
             )

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -118,12 +119,25 @@ def test_long_lists_are_cut_and_say_so(toy: Path):
     assert "\n  and 5 more\n" in printed
 
 
-def test_of_what_would_stop_a_training_nothing_is_cut(toy: Path):
-    for i in range(module.SHOWN + 5):
-        (toy / "trainA" / f"{i:02}.jpg").touch()
-    printed = module.text(check(toy, crop=32), crop=32)
-    assert f"would stop a training: {module.SHOWN + 5}\n" in printed
-    assert printed.count(".jpg: not an image that can be read\n") == module.SHOWN + 5
+def test_what_is_cut_is_in_a_file(toy: Path, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for i in range(2000):
+        (toy / "trainA" / f"{i:04}.jpg").touch()
+    assert module.look(str(toy), crop=32) == 1
+    (file,) = tmp_path.glob("gan_style-check-*.txt")
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"all of what follows, and more of it: {file}\n")
+    assert "would stop a training: 2000\n" in printed
+    assert "\n  and 1990 more\n" in printed
+    assert len(printed) < 3000
+    assert file.read_text().count(".jpg: not an image that can be read\n") == 2000
+
+
+def test_what_is_short_leaves_no_file(toy: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (toy / "trainA" / "page.jpg").write_text("<html>")
+    module.look(str(toy), crop=32)
+    assert list(tmp_path.iterdir()) == [toy]
 
 
 def test_links_to_nowhere_are_unreadable_and_links_to_folders_followed(toy: Path):

@@ -681,3 +681,10 @@ def test_a_comparison_from_training_to_the_page(toy, gan_style, tmp_path):
         "  translate",
         f"  failed: {rows['wrong']['error']}",
     ]
+
+
+@pytest.mark.parametrize(("device", "asked"), [("cpu", True), ("", False)])
+def test_what_is_compared_on_the_cpu_is_trained_on_it(compare, calls, device, asked):
+    compare('[methods.X.train]\nmethod = "cyclegan"\nsize = 24\n', device=device)
+    trained = next(words for words in calls if "train" in words)
+    assert (trained[:2] == ["env", "ACCELERATE_USE_CPU=true"]) == asked

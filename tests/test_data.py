@@ -379,7 +379,7 @@ def test_a_side_alone_is_all_that_is_read(toy):
     (toy / "trainA" / "empty.png").touch()  # would stop a training that reads A
     (toy / "testA" / "empty.png").touch()
     data = one_side(toy, "b")
-    assert {path.parent.name for path in data.cache.arrays} == {"trainB", "testB"}
+    assert {path.parent.name for path, _ in data.cache.arrays} == {"trainB", "testB"}
     assert len(data.item(0)) == 1
     for batch in (next(data.batches(0, 2)), data.samples(2)):
         assert {side: images.shape for side, images in batch.items()} == {"b": (2, 3, 32, 32)}

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / ".ci"))
 import audit
 import licences
 
-LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+LOCK = (ROOT / "requirements-dev.lock").read_text(encoding="utf-8")
 DEAD = "http://127.0.0.1:9"  # the port of discard, where nothing listens
 
 
@@ -73,6 +73,7 @@ def test_a_package_is_for_what_needs_it_first():
     assert names == {
         "To train and translate": ["mpmath", "sympy", "torch"],
         "For the documentation": ["mkdocs-material"],
+        "To read HEIC, an extra": [],
         "For development": ["pluggy", "pytest"],
     }
 

@@ -1,5 +1,6 @@
 """What the documentation says can be typed and followed."""
 
+import importlib
 import inspect
 import re
 import shlex
@@ -72,5 +73,7 @@ def test_every_link_and_picture_is_there():
 
 def test_the_summary_names_every_command():
     overview = __main__._overview()
-    assert all(name in overview for name in __main__.COMMANDS)
+    assert all(name in overview for name in [*__main__.COMMANDS, *__main__.MODULES])
     assert all(inspect.getdoc(function) for function in __main__.COMMANDS.values())
+    for name, summary in __main__.MODULES.values():
+        assert importlib.import_module(name).HELP.splitlines()[0] == summary

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -14,51 +15,98 @@ from gan_style.errors import UserError
 CPU = torch.device("cpu")
 
 
+GB = 10**9
+NONE = {2: "max", 1: 2**63 - 4096}  # what the versions say of no limit
+
+
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
-    """A machine with 8 GB to take, of which this process holds 1 GB; its two files of limits."""
-
-    class Process:
-        def memory_info(self):
-            return self
-
-        rss = 10**9
+    """A machine with 8 GB to take; `set_up(version, path, group={...})` makes this process's."""
 
     class Memory:
-        available = 8 * 10**9
+        available = 8 * GB
 
-    limits = (tmp_path / "memory.max", tmp_path / "limit_in_bytes")
+    versions = {n: replace(v, root=tmp_path / str(n)) for n, v in memory.VERSIONS.items()}
     monkeypatch.setattr(psutil, "virtual_memory", Memory)
-    monkeypatch.setattr(psutil, "Process", Process)
-    monkeypatch.setattr(memory, "LIMITS", limits)
-    return limits
+    monkeypatch.setattr(memory, "VERSIONS", versions)
+    monkeypatch.setattr(memory, "OWN_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(memory, "OWN_STATUS", tmp_path / "status")
+
+    def set_up(version, path, **groups):
+        """Of each group (`_` for /) limit, bytes in use and bytes of files among these, in GB."""
+        line = {2: f"0::{path}", 1: f"4:cpu,memory:{path}"}[version]
+        (tmp_path / "cgroup").write_text(f"7:blkio:/elsewhere\n{line}\n")
+        for name, (limit, used, dropped) in groups.items():
+            names = versions[version]
+            folder = names.root / name.replace("_", "/").strip("/")
+            folder.mkdir(parents=True, exist_ok=True)
+            limit = NONE[version] if limit is None else round(limit * GB)
+            (folder / names.limits[0]).write_text(f"{limit}\n")
+            (folder / names.used).write_text(f"{round(used * GB)}\n")
+            inactive, active = names.droppable
+            half = round(dropped * GB / 2)
+            lines = f"anon 123456\n{inactive} {half}\n{active} {half}\n"
+            (folder / "memory.stat").write_text(lines)
+
+    return set_up
 
 
 def test_without_a_container_the_machines_memory_counts(machine):
     assert memory.free(CPU) == 8e9
 
 
-@pytest.mark.parametrize("version", [0, 1])
-def test_a_container_gives_its_limit_less_what_is_taken(machine, version):
-    machine[version].write_text("5000000000\n")
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_container_gives_its_limit_less_what_all_in_it_have_taken(machine, version):
+    machine(version, "/", _=(5, 1, 0))
     assert memory.free(CPU) == 4e9  # 5 - 1
 
 
-def test_a_limit_above_the_machine_changes_nothing(machine):
-    machine[1].write_text("9223372036854771712\n")  # what version 1 says for none
-    assert memory.free(CPU) == 8e9
+@pytest.mark.parametrize("version", [1, 2])
+def test_copies_of_files_can_be_dropped_and_count_as_free(machine, version):
+    machine(version, "/", _=(5, 4, 3))
+    assert memory.free(CPU) == 4e9  # 5 - (4 - 3)
 
 
-def test_max_is_no_limit(machine):
-    machine[0].write_text("max\n")
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("tightest", ["_", "_user", "_user_job", "_user_job_step"])
+def test_every_group_around_a_process_counts(machine, version, tightest):
+    around = dict.fromkeys(["_", "_user", "_user_job", "_user_job_step"], (None, 2, 0))
+    machine(version, "/user/job/step", **(around | {tightest: (3.5, 2, 0)}))
+    assert memory.free(CPU) == 1.5e9
+
+
+def test_a_group_beside_it_doesnt_count(machine):
+    machine(2, "/user/job", _user_job=(3, 1, 0), _user_other=(1, 1, 0))
+    assert memory.free(CPU) == 2e9
+
+
+@pytest.mark.parametrize("path", ["/docker/0123", "/../../system"])
+def test_a_container_that_shows_its_own_group_as_the_outermost_counts(machine, path):
+    machine(1, path, _=(3, 1, 0))
+    assert memory.free(CPU) == 2e9
+
+
+def test_what_slows_a_group_down_is_a_limit_too(machine, tmp_path):
+    machine(2, "/job", _job=(6, 1, 0))
+    (tmp_path / "2" / "job" / "memory.high").write_text(f"{3 * GB}\n")
+    assert memory.free(CPU) == 2e9
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_no_limit_and_one_above_the_machine_change_nothing(machine, version):
+    machine(version, "/job", _job=(None, 1, 0), _=(64, 1, 0))
     assert memory.free(CPU) == 8e9
-    machine[1].write_text("5000000000\n")  # and doesn't hide another one
-    assert memory.free(CPU) == 4e9
 
 
 def test_a_limit_that_is_used_up_leaves_nothing_rather_than_less(machine):
-    machine[0].write_text("500000000\n")
+    machine(2, "/", _=(0.5, 0.7, 0))
     assert memory.free(CPU) == 0
+
+
+def test_what_a_process_had_at_its_peak_is_known(machine, tmp_path):
+    assert memory.below_peak() == 0  # where the system doesn't say
+    (tmp_path / "status").write_text("Name:\tpython\nVmHWM:\t 5000 kB\nVmRSS:\t 2000 kB\n")
+    assert memory.below_peak() == 3000 * 1024
 
 
 def exhausted(kind: str) -> None:

@@ -22,7 +22,7 @@ from gan_style import strips
 from gan_style.config import at_least, at_most
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
-from gan_style.method import Batch, Direction, Paper, Styles, TrainedMethod
+from gan_style.method import ENDS, Batch, Direction, Paper, Side, Styles, TrainedMethod
 from gan_style.nn.blocks import both_ways, from_signed, frozen, to_signed, together
 from gan_style.nn.discriminators import PatchDiscriminator, PixelDiscriminator
 from gan_style.nn.generators import ResnetGenerator, UnetGenerator
@@ -105,6 +105,18 @@ class Method(TrainedMethod):
         if content[0] * content[1] > strips.WHOLE:
             return strips.peak(self.config.width_generator, content[0] * content[1])
         return super().bytes_for(content, styles)
+
+    @property
+    def grey_sides(self) -> tuple[Side, ...]:
+        """Those whose networks have one channel."""
+        c = self.config
+        channels: dict[Side, int] = {"a": c.channels_a, "b": c.channels_b}
+        return tuple(side for side, count in channels.items() if count == 1)
+
+    @property
+    def grey(self) -> bool:
+        """Whether the side that the configured direction starts from is one of them."""
+        return ENDS[self.config.direction][0] in self.grey_sides
 
     @property
     def translators(self) -> tuple[str, ...]:
