@@ -17,7 +17,7 @@ from gan_style.images import (
     ImageError,
     list_files,
     list_images,
-    load_image,
+    read_picture,
 )
 from gan_style.progress import Bar
 
@@ -48,7 +48,8 @@ class Report:
     a_and_b: tuple[tuple[Path, ...], ...]  # groups across A and B
     train_and_test: tuple[tuple[Path, ...], ...]  # groups across training and test of one side
     within: tuple[tuple[Path, ...], ...]  # groups within one part
-    ignored: tuple[Path, ...]  # files with other suffixes, links to folders
+    partly: tuple[str, ...]  # "<path>: <what of it is read>", such as one of several frames
+    ignored: tuple[Path, ...]  # files with other suffixes
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -79,7 +80,7 @@ def check(folder: Path, crop: int = 256) -> Report:
     part_of = {path: part for part, paths in files.items() for path in paths}
     if not part_of:
         raise DataError(f"no images in {folder} (looked for {', '.join(SUFFIXES)})")
-    unreadable, small, same = [], [], defaultdict(list)
+    unreadable, small, partly, same = [], [], [], defaultdict(list)
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         looks = Bar(pool.map(_look, part_of), total=len(part_of), unit=" images")
@@ -87,7 +88,9 @@ def check(folder: Path, crop: int = 256) -> Report:
             if isinstance(look, str):
                 unreadable.append(look)
                 continue
-            (width, height), pixels = look
+            (width, height), pixels, note = look
+            if note:
+                partly.append(note)
             if min(width, height) < crop:
                 small.append(f"{path}: {width}x{height}")
             same[width, height, pixels].append(path)
@@ -102,17 +105,19 @@ def check(folder: Path, crop: int = 256) -> Report:
         a_and_b=tuple(group for group in groups if len({part_of[p][-1:] for p in group}) > 1),
         train_and_test=tuple(group for group in groups if _leaks({part_of[p] for p in group})),
         within=tuple(group for group in groups if len({part_of[p] for p in group}) < len(group)),
+        partly=tuple(partly),
         ignored=tuple(sorted(path for part in parts for path in _ignored(folder / part))),
     )
 
 
-def _look(path: Path) -> tuple[tuple[int, int], bytes] | str:
-    """(width, height) and the hash of the decoded pixels, or why the file can't be read."""
+def _look(path: Path) -> tuple[tuple[int, int], bytes, str] | str:
+    """(width, height), the hash of the decoded pixels and a note, or why it can't be read."""
     try:
-        image = load_image(path)
+        picture = read_picture(path)
     except ImageError as error:
         return str(error)
-    return image.size, hashlib.sha256(image.tobytes()).digest()
+    pixels = hashlib.sha256(picture.image.tobytes()).digest()
+    return picture.image.size, pixels, picture.note
 
 
 def _leaks(parts: set[str]) -> bool:
@@ -133,7 +138,8 @@ def text(report: Report, crop: int, most: int | None = SHOWN) -> str:
         ("the same image in A and in B", _joined(report.a_and_b)),
         ("the same image in training and in test", _joined(report.train_and_test)),
         ("the same image twice in one folder", _joined(report.within)),
-        ("ignored (other suffixes, links to folders)", [str(path) for path in report.ignored]),
+        ("read in part", report.partly),
+        ("ignored (other suffixes)", [str(path) for path in report.ignored]),
     ):
         shown = items[:most]
         if items:

@@ -47,6 +47,7 @@ def translate(
     resume: bool = False,
     weights: Weights = "raw",
     overwrite: bool = False,
+    format: Literal["", "png", "jpg", "webp", "tiff"] = "",
     batch_size: int | None = None,
     precision: Wanted = "auto",
     seed: int = 0,
@@ -56,8 +57,9 @@ def translate(
     """Translate images with a trained run, or with a method that needs no training of yours.
 
     Reads one image or a folder of contents, and so for styles: every content in every style, or the
-    pairs of a file. Writes PNGs and times.csv to <run>/translated/<contents>/<direction>, or to
+    pairs of a file. Writes images and times.csv to <run>/translated/<contents>/<direction>, or to
     results/translated/<contents>/<method>; of other weights than raw, to <direction>-ema or -best.
+    What is transparent in a content stays so.
     Example: python -m gan_style translate --run results/monet2photo/cyclegan/0001 --direction b2a
              --content data/monet2photo/testB
     Example: python -m gan_style translate --method gatys --content photo.jpg --style painting.jpg
@@ -71,7 +73,7 @@ def translate(
         run: run folder, holds config.json and the weights.
         method: instead of a run; one without weights of its own, or with published ones.
         style: image or folder of images; several images joined by commas are blended.
-        out: output folder; or, for a single image, the PNG itself.
+        out: output folder; or, for a single image, the file itself: .png, .jpg, .webp or .tiff.
         pairs: CSV file with the columns content and style, paths in the two folders.
         style_weights: of blended styles, joined by commas; equal when not given.
         content_masks: images, white where each of the styles goes, joined by commas.
@@ -86,6 +88,7 @@ def translate(
             one that was interrupted; what other weights or options made is made again.
         weights: raw as trained; ema, their running average; or best, raw when KID was lowest.
         overwrite: replace images that are in the output folder already.
+        format: png, jpg, webp or tiff; png, or what --out ends in, when not given.
         batch_size: images at once; chosen by their size when not given.
         precision: fp32, bf16, fp16; auto is what this device is quickest in.
         seed: of noise that a method starts from.
@@ -125,7 +128,10 @@ def translate(
     folder = Path(out) if out else _default_folder(Path(content), chosen)
     single = bool(out) and folder.suffix.lower() in SUFFIXES and not folder.is_dir()
     if single:
-        folder, jobs = _single(folder, jobs)
+        folder, jobs = _single(folder, jobs, format)
+    elif format:
+        jobs = [replace(job, name=job.name.with_suffix(f".{format}")) for job in jobs]
+    _say_left_out(Path(content), *([Path(style)] if takes_style and "," not in style else []))
     if not resume:
         _refuse_existing(folder, [job.name for job in jobs], overwrite)
     place = devices.find(device)
@@ -152,6 +158,7 @@ def translate(
         which += f" (KID {note['kid']:.4f} after {note['images']} images)"
     made_by = _label(name, method_config, which)
     print(f"{images}, {made_by}, {place} in {numbers} -> {folder}")
+    notes: dict[str, None] = {}
     made = translation.translate_files(
         built.to(place).eval().requires_grad_(False),
         jobs,
@@ -160,11 +167,16 @@ def translate(
         {**asdict(method_config), "seed": seed},
         checkpoint.weights_digests(built, Path(run), weights) if record else {},
         overwrite,
+        notes,
     )
     bad, there = made.bad, len(jobs) - len(made.bad)
-    print(f"{there} of {len(jobs)} are in {folder}" if resume else f"{there} written to {folder}")
+    place_of = folder / jobs[0].name if single else folder
+    written = f"{there} written to {place_of}"
+    print(f"{there} of {len(jobs)} are in {place_of}" if resume else written)
     if made.again:
         print(f"{made.again} of them were there, made by or of something else: made again")
+    if notes:
+        print(listed(list(notes), folder / "read_in_part.txt"), file=sys.stderr)
     if bad:
         named = listed(list(dict.fromkeys(map(str, bad))), folder / "left_out.txt")
         raise DataError(f"{len(bad)} of {len(jobs)} images were left out: {named}")
@@ -268,15 +280,29 @@ def _default_folder(content: Path, chosen: Chosen) -> Path:
     return Path(chosen.run) / "translated" / contents / "-".join(filter(None, words))
 
 
-def _single(path: Path, jobs: list[Any]) -> tuple[Path, list[Any]]:
+def _single(path: Path, jobs: list[Any], format: str) -> tuple[Path, list[Any]]:
     """The folder and the job of one image that was given its file name."""
-    if path.suffix.lower() != ".png":
-        raise ConfigError(f"--out is {str(path)!r}, but images are written as .png")
+    from gan_style.images import WRITTEN
+
+    if path.suffix.lower() not in WRITTEN:
+        known = ", ".join(WRITTEN)
+        raise ConfigError(f"--out is {str(path)!r}, but images are written as {known}")
+    if format and WRITTEN[f".{format}"] != WRITTEN[path.suffix.lower()]:
+        raise ConfigError(f"--out is {str(path)!r}, but --format is {format!r}: leave one out")
     if len(jobs) != 1:
         raise ConfigError(
             f"--out is {str(path)!r}, but there are {len(jobs)} images: give a folder"
         )
     return path.parent, [replace(jobs[0], name=Path(path.name))]
+
+
+def _say_left_out(*folders: Path) -> None:
+    """Name, on stderr, the kinds of files in these folders that aren't read."""
+    from gan_style.images import left_out
+
+    for folder in folders:
+        if folder.is_dir() and (line := left_out(folder)):
+            print(line, file=sys.stderr)
 
 
 def _load_published(name: str, method: Any) -> None:
@@ -302,8 +328,8 @@ def grid(
 ) -> None:
     """Draw contents beside their translations as one picture.
 
-    Reads a folder of images and one folder of PNGs as translate writes them, or several joined by
-    commas; a column each. Writes a PNG, or a JPEG where the name ends so.
+    Reads a folder of images and one folder of images as translate writes them, or several joined by
+    commas; a column each. Writes what the name ends in: .png, .jpg, .webp or .tiff.
     Example: python -m gan_style grid --content data/monet2photo/testB
              --translated results/monet2photo/cyclegan/0001/translated/testB/b2a --out grid.png
 
@@ -315,29 +341,27 @@ def grid(
         cell: side of a picture in pixels.
         per_row: contents in a row.
     """
-    from PIL import Image
-
     from gan_style import images
-    from gan_style.files import atomic_file
+    from gan_style.pairs import output_names
 
     at_least(1, count=count, cell=cell, per_row=per_row)
-    if Path(out).suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise ConfigError(f"--out is {out!r}, but must end in .png or .jpg")
-    names = _output_names(Path(content))
+    if Path(out).suffix.lower() not in images.WRITTEN:
+        raise ConfigError(f"--out is {out!r}, but must end in {', '.join(images.WRITTEN)}")
+    names = output_names(Path(content))
     folders = [Path(folder) for folder in translated.split(",")]
-    common = [path for path, name in names.items() if all((f / name).is_file() for f in folders)]
+    made = [{n: p for p, n in output_names(f, "translated").items()} for f in folders]
+    common = [path for path, name in names.items() if all(name in each for each in made)]
     if not common:
         raise DataError(f"no image of --content {content} has a translation in {translated}")
     chosen = images.spread(common, count)
     entries = [
-        [images.to_array(images.load_image(p)) for p in (path, *(f / names[path] for f in folders))]
+        [images.to_array(images.load_image(p)) for p in (path, *(m[names[path]] for m in made))]
         for path in chosen
     ]
     rows = [list(chain(*entries[i : i + per_row])) for i in range(0, len(entries), per_row)]
     titles = [Path(content).name, *(folder.name for folder in folders)] * per_row
     picture = images.grid(rows, titles, cell)
-    with atomic_file(Path(out)) as partial:
-        Image.fromarray(picture).save(partial, quality=90)
+    images.save_image(picture, Path(out))
     print(f"{len(chosen)} contents and their translations drawn: {out}")
 
 
@@ -405,6 +429,7 @@ def evaluate(
         _path(reconstructed),
     )  # fmt: skip
     target = _path(collection) or (Path(style) if Path(style).is_dir() and style else None)
+    _say_left_out(Path(translated), Path(content), *([target] if target else []))
     place = _float64(devices.find(device))
     make_writable(path.parent)
     how = evaluation.How(
@@ -665,12 +690,6 @@ MODULES = {
         "Draw a toy dataset: discs on dark gradients (A), stripes and squares on light (B).",
     ),
 }
-
-
-def _output_names(content: Path) -> dict[Path, Path]:
-    from gan_style.pairs import output_names
-
-    return output_names(content)
 
 
 def _refuse_existing(folder: Path, names: list[Path], overwrite: bool) -> None:

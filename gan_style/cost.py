@@ -95,8 +95,9 @@ def measure(
             row = _translated(method, *smallest, limit, 1, 0)
             seconds[_pixels(smallest[0])] = row["median"]
         for size in sorted(set(sizes)):
-            pixels = _side(method, size) ** 2
-            needed, free = method.bytes_for(pixels), memory.free(device)
+            side = _side(method, size)
+            pixels, styles = side**2, [(size, size)] if takes_style else []
+            needed, free = method.bytes_for((side, side), styles), memory.free(device)
             if needed > free:
                 why = f"takes about {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free"
                 row = {"missing": why}

@@ -39,7 +39,7 @@ from gan_style.images import (
     PIXELS,
     ImageError,
     list_images,
-    load_image,
+    read_picture,
     resize,
     spread,
     to_array,
@@ -228,6 +228,7 @@ class ImageCache:
         self.scaled, self.background, self.limit = scaled, background, limit
         self.processes = processes
         self.arrays: dict[tuple[Path, bool], np.ndarray] = {}
+        self.notes: dict[Path, str] = {}  # what of a file isn't read
         self.size = 0
         self.room, self.looked = 0.0, -INTERVAL  # bytes that memory has for images, and since when
         self.short = False  # of memory, before the limit was reached
@@ -244,11 +245,13 @@ class ImageCache:
         array = self.arrays.get((path, grey))
         if array is None:
             try:
-                image = load_image(path, self.background)
+                picture = read_picture(path, self.background)
             except ImageError:
                 time.sleep(pause)
-                image = load_image(path, self.background)
-            array = to_array(to_grey(image) if grey else image)
+                picture = read_picture(path, self.background)
+            if picture.note:
+                self.notes[path] = picture.note
+            array = to_array(to_grey(picture.image) if grey else picture.image)
             size = self.scaled(array.shape[:2])
             if size[0] * size[1] > PIXELS:  # as wide as the others, a line is very long
                 raise ImageError(

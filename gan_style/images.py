@@ -1,42 +1,79 @@
-"""Images in and out: any file to 8-bit sRGB, PIL to tensor and back, resizing, picture grids.
+"""Images in and out: any file to 8-bit sRGB and back, PIL to tensor and back, resizing, grids.
 
 Everywhere else in the package an image is a float32 tensor (N, 3, H, W), RGB in [0, 1].
 """
 
 import io
+import logging
 import os
 import stat
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageDraw, ImageFile, ImageFont, ImageOps
+from PIL import Image, ImageCms, ImageDraw, ImageFile, ImageFont, ImageOps, TiffImagePlugin
 from torch import Tensor
 
-from gan_style import memory
+from gan_style import memory, rasters
 from gan_style.errors import DataError, UserError, printable
 from gan_style.files import atomic_file
 
 T = TypeVar("T")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp")
+# Also what this machine lacks a library for: its files are named, not passed over.
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".ppm", ".pgm", ".pbm", ".pnm", ".bmp",
+    ".tif", ".tiff", ".webp", ".gif", ".avif", ".heic", ".heif", ".hif",
+)  # fmt: skip
+# Pictures too, or what may be taken for some, that nothing here reads.
+UNREAD = (
+    ".psd", ".psb", ".xcf", ".kra", ".svg", ".eps", ".ai", ".pdf", ".jp2", ".j2k", ".jxl", ".tga",
+    ".ico", ".icns", ".exr", ".hdr", ".dcm", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2",
+    ".raf", ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".zip",
+)  # fmt: skip
 # By content, whatever the suffix says. Pillow knows 40 more, one of which starts Ghostscript.
-FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
+FORMATS: tuple[str, ...] = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF", "FLOATS")
+if find_spec("PIL.AvifImagePlugin"):  # since Pillow 11.3
+    FORMATS += ("AVIF",)
+# What the first bytes of HEIC and AVIF say after their size, and what then reads them.
+BRANDS = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1"), "HEIC"),
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+}
+NEEDS = {
+    "HEIC": "HEIC needs pillow-heif: pip install pillow-heif",
+    "AVIF": "AVIF needs a newer Pillow: pip install --upgrade pillow",
+}
+# What images are written as, by suffix; no side is longer than the last number.
+Format = Literal["png", "jpg", "webp", "tiff"]
+WRITTEN: dict[str, tuple[str, dict[str, Any], int]] = {
+    ".png": ("PNG", {}, 2**31 - 1),
+    **dict.fromkeys((".jpg", ".jpeg"), ("JPEG", {"quality": 95, "subsampling": 0}, 65_535)),
+    ".webp": ("WEBP", {"quality": 95, "exact": True}, 16_383),
+    **dict.fromkeys((".tif", ".tiff"), ("TIFF", {"compression": "tiff_adobe_deflate"}, 2**31 - 1)),
+}
 PIXELS = 2**28  # of the largest image that is read: 16384x16384, the largest WebP
 BYTES = 8 * PIXELS  # of the largest file that is read: all pixels, of four 16-bit channels
 LARGE = 2**25  # pixels from where on images are decoded one at a time, if memory has room for them
 BYTES_A_PIXEL = 24  # while it is decoded: measured, a transparent WebP takes most
+# A picture of 16 bits uses the two highest of them: below this even its lightest pixel is nearly
+# black, and what is in the file is more likely 10, 12 or 14 bits of an instrument.
+DARK = 2**14
 
 # A few KB can say that they are gigapixels: Pillow refuses from here on, before it allocates.
 Image.MAX_IMAGE_PIXELS = PIXELS
 # Its other warnings are of odd metadata and don't say in which file.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it can't open is told by us
 
 _one_large_at_a_time = threading.Lock()
 
@@ -48,24 +85,53 @@ class ImageError(DataError):
         super().__init__(printable(message))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A file as it was read.
+
+    Args:
+        image: RGB; what is transparent shows the background.
+        alpha: 8-bit opacity of the same size; None where all is opaque.
+        dpi: dots per inch, across and down, where the file has some.
+        note: what of the file isn't in the image, for the user; "" where all is.
+    """
+
+    image: Image.Image
+    alpha: Image.Image | None = None
+    dpi: tuple[float, float] | None = None
+    note: str = ""
+
+
 def list_images(folder: Path) -> list[Path]:
     """Every image file under `folder`, at any depth, sorted by path; hidden names are skipped.
 
     Also what only has the name of one, such as a link to nowhere: `load_image` says what is wrong.
 
     Raises:
-        DataError: no such folder, or one in it that can't be read.
+        DataError: as `list_files`.
     """
     return sorted(path for path in list_files(folder) if path.suffix.lower() in SUFFIXES)
+
+
+def left_out(folder: Path) -> str:
+    """Files under `folder` that a user may take for images, but nothing reads; "" without any."""
+    kinds = Counter(path.suffix.lower() for path in list_files(folder))
+    found = [f"{kinds[kind]} {kind}" for kind in UNREAD if kinds[kind]]
+    count = sum(kinds[kind] for kind in UNREAD)
+    if not count:
+        return ""
+    what = "1 file is" if count == 1 else f"{count} files are"
+    return f"{printable(folder)}: {what} left out, of kinds that aren't read: {', '.join(found)}"
 
 
 def list_files(folder: Path) -> Iterator[Path]:
     """Everything under `folder`, at any depth, but hidden names and folders.
 
-    Links to folders aren't followed: they are listed themselves.
+    Links to folders are followed. A folder that can be reached in several ways is read once: where
+    it lies, if that is under `folder`, else under the first of the links.
 
     Raises:
-        DataError: no such folder, or one in it that can't be read.
+        DataError: no such folder, one in it that can't be read, or a link to a folder around it.
     """
     if not folder.is_dir():
         raise DataError(f"no folder {printable(folder)}")
@@ -73,10 +139,25 @@ def list_files(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise DataError(f"can't read folder {printable(error.filename)}: {error.strerror}")
 
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        links = [name for name in folders if Path(parent, name).is_symlink()]
-        yield from (Path(parent, name) for name in (*names, *links) if not name.startswith("."))
+    seen: set[tuple[int, int]] = set()
+    waiting = [folder]
+    for root in waiting:
+        for parent, folders, names in os.walk(root, onerror=refuse):
+            status = Path(parent).stat()
+            if (status.st_dev, status.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            links = [Path(parent, name) for name in folders if Path(parent, name).is_symlink()]
+            for link in links:
+                if Path(parent).resolve().is_relative_to(link.resolve()):
+                    raise DataError(
+                        f"{printable(link)} links to a folder that it lies in itself, "
+                        f"{printable(link.readlink())}: remove the link"
+                    )
+            waiting += links
+            yield from (Path(parent, name) for name in names if not name.startswith("."))
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -90,12 +171,21 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def load_image(path: Path, background: str = "white") -> Image.Image:
+    """The image of `read_picture`.
+
+    Raises:
+        ImageError, DataError: as `read_picture`.
+    """
+    return read_picture(path, background).image
+
+
+def read_picture(path: Path, background: str = "white") -> Picture:
     """Read any image file as upright 8-bit sRGB.
 
-    EXIF orientation is applied; transparency is composed onto `background` (a colour name or
-    #rrggbb); grey, palette and CMYK become RGB; an embedded ICC profile is converted to sRGB;
-    16-bit values are scaled by 255/65535 and float values in [0, 1] by 255, never clipped. Of
-    several frames the first is read.
+    EXIF orientation is applied; grey, palette and CMYK become RGB; an embedded ICC profile is
+    converted to sRGB; what is transparent shows `background` (a colour name or #rrggbb). 16-bit
+    values are scaled by 255/65535 and float values in [0, 1] by 255, never clipped. Of several
+    frames the first is read, and of the bands of a TIFF red, green and blue.
 
     Raises:
         ImageError: the file is missing, truncated, no image, too large, or its values have no
@@ -107,11 +197,55 @@ def load_image(path: Path, background: str = "white") -> Image.Image:
         with _one_large_at_a_time if large else nullcontext():
             if large:
                 _refuse_without_room(path, file.size)
+            note = _frames_left_out(path, file)
+            dpi, profile = file.info.get("dpi"), file.info.get("icc_profile")
+            deep = _is_deep_colour(file)
             # A line that comes in many blocks is copied with each: minutes for millions of pixels.
             file.decodermaxblock = max(file.decodermaxblock, 8 * file.width)
             file.load()
             ImageOps.exif_transpose(file, in_place=True)
-            return _to_srgb(_to_8_bit(file), background)
+            if deep and not profile:
+                _refuse_dark_colour(path, file)
+            alpha = _alpha(file)
+            image = _to_srgb(_to_8_bit(path, file), profile)
+        if alpha is not None:
+            canvas = Image.new("RGB", image.size, background)
+            canvas.paste(image, mask=alpha)
+            image = canvas
+        return Picture(image=image, alpha=alpha, dpi=_sound(dpi), note=note)
+
+
+def _sound(dpi: Any) -> tuple[float, float] | None:
+    """Dots per inch that can be written again: a file may have any numbers, and 1 for no unit."""
+    try:
+        across, down = (float(value) for value in dpi)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return (across, down) if 1 < across < 1e5 and 1 < down < 1e5 else None
+
+
+def _frames_left_out(path: Path, file: ImageFile.ImageFile) -> str:
+    # Cameras keep small copies, and gain maps, behind a JPEG: no one misses those.
+    several = getattr(file, "is_animated", False) and file.format != "MPO"
+    if several and file.format == "TIFF":
+        several = _has_pages(file)
+    return f"{printable(path)}: only the first of its frames is read" if several else ""
+
+
+def _has_pages(file: ImageFile.ImageFile) -> bool:
+    """Whether a TIFF has a second page that is no smaller copy and no mask of the first."""
+    try:
+        for index in range(1, 100):  # of a pyramid there are twenty
+            file.seek(index)
+            if not int(file.tag_v2.get(254, 0)) & 5:  # type: ignore[attr-defined]
+                return True
+        return False
+    except EOFError:
+        return False
+    except Exception:  # broken tags behind a page that may be sound
+        return True
+    finally:
+        file.seek(0)
 
 
 @contextmanager
@@ -127,7 +261,8 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
                 f"{path}: {status.st_size / 1e9:.1f} GB, but no file above {BYTES / 1e9:.1f} GB is "
                 "read: cut it into pieces"
             )
-        with Image.open(path, formats=FORMATS) as file:
+        with _open(path) as file:
+            _refuse_tile(path, file)
             yield file
     except UserError:
         raise
@@ -135,11 +270,88 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
         raise ImageError(f"{path}: {_reason(error, path)}") from error
 
 
+def _open(path: Path) -> ImageFile.ImageFile:
+    try:
+        return Image.open(path, formats=FORMATS)
+    except Image.UnidentifiedImageError:
+        if _brand(path) == "HEIC" and _reads_heic():
+            return Image.open(path, formats=("HEIF",))
+        raise
+
+
+def _refuse_tile(path: Path, file: ImageFile.ImageFile) -> None:
+    """A TIFF's tiles are decoded whole, whatever of them lies in the image."""
+    tags = file.tag_v2 if isinstance(file, TiffImagePlugin.TiffImageFile) else {}
+    width, height = (tags.get(tag, 0) for tag in (rasters.TILE_WIDTH, rasters.TILE_HEIGHT))
+    if width * height > max(LARGE, 4 * file.width * file.height):
+        raise ImageError(
+            f"{path}: tiles of {width}x{height} pixels for {file.width}x{file.height} of image"
+        )
+
+
+def _brand(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(12)
+    return BRANDS.get(head[8:], "") if head[4:8] == b"ftyp" else ""
+
+
+@cache
+def _reads_heic() -> bool:
+    """Whether pillow-heif is there; it reads HEIC from now on."""
+    if not find_spec("pillow_heif"):
+        return False
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return True
+
+
+class _Floats(ImageFile.ImageFile):
+    """TIFFs of floats in [0, 1], grey or RGB, that Pillow has no mode for."""
+
+    format = "FLOATS"
+
+    def _open(self) -> None:
+        found = rasters.read(Path(os.fsdecode(self.filename)))
+        if found is None or found.dtype is None or found.dtype.kind != "f":
+            raise SyntaxError("no TIFF of floats")
+        if not (found.is_grey or found.is_colour) or any(found.tags.get(rasters.EXTRA, ())):
+            raise SyntaxError("no picture")
+        self.raster: rasters.Raster | None = found
+        self._size = (found.width, found.height)
+        self._mode = "L" if found.is_grey else "RGB"
+        self.tile = []
+
+    def load(self) -> Any:
+        """Read and scale the values, once."""
+        if self.raster:
+            values = self.raster.values()
+            if values is None:
+                raise ValueError(_unlike(self.raster.holds()))
+            levels = _unit_to_8_bit(values[..., : 1 if self.mode == "L" else 3], self.raster)
+            self.raster = None
+            self.im = Image.fromarray(levels[..., 0] if self.mode == "L" else levels).im
+        return super().load()
+
+
+Image.register_open(_Floats.format, _Floats, lambda prefix: prefix.startswith(rasters.MAGIC))
+
+
+def _unlike(holds: str) -> str:
+    return (
+        f"holds {holds}; what is read is grey or RGB, of 8 or 16 bits or of floats in [0, 1]: "
+        "choose its bands and scale them"
+    )
+
+
 def _reason(error: Exception, path: Path) -> str:
     if isinstance(error, FileNotFoundError):
         return f"a link to {path.readlink()}, no such file" if path.is_symlink() else "no such file"
     if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image that can be read"
+        if needs := NEEDS.get(_brand(path)):
+            return needs
+        raster = rasters.read(path)
+        return _unlike(raster.holds()) if raster else "not an image that can be read"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return (
             f"more than {PIXELS} pixels ({PIXELS / 1e6:.0f} megapixels), the most that is read: "
@@ -163,34 +375,95 @@ def _refuse_without_room(path: Path, size: tuple[int, int]) -> None:
         )
 
 
-def _to_8_bit(image: Image.Image) -> Image.Image:
+def _is_deep_colour(file: ImageFile.ImageFile) -> bool:
+    """Whether Pillow reads the higher bytes of 16-bit colours."""
+    args = file.tile[0][3] if file.tile else ""
+    raw, *more = args if isinstance(args, tuple) else (args,)
+    if file.format == "PPM":
+        return file.mode == "RGB" and bool(more) and more[0] == 65535
+    return file.mode in ("RGB", "RGBA", "LA") and ";16" in str(raw)
+
+
+def _refuse_dark_colour(path: Path, file: ImageFile.ImageFile) -> None:
+    """As `_refuse_dark`, by the higher bytes alone where Pillow gives no more."""
+    colours = np.asarray(file)[..., : 1 if file.mode == "LA" else 3]
+    low, high = int(colours.min()) * 256, int(colours.max()) * 256 + 255
+    if high < DARK:
+        raster = rasters.read(path)
+        values = raster.values() if raster else None
+        if values is None:
+            raise ValueError(_dark(f"{low}-{high}"))
+        _refuse_dark(values[..., :3])
+
+
+def _refuse_dark(values: np.ndarray) -> None:
+    """Raise ValueError for integers of 16 bits that use only a part of these."""
+    low, high = int(values.min()), int(values.max())
+    if high < DARK and (values % 257).any():  # 8 bits in 16 are multiples of 257: as dark as meant
+        raise ValueError(_dark(f"{low}-{high}"))
+
+
+def _dark(found: str) -> str:
+    return (
+        f"range found {found} of 65535: scale the files to it, or save them with 8 bits or with a "
+        "colour profile if they are meant as dark"
+    )
+
+
+def _alpha(image: ImageFile.ImageFile) -> Image.Image | None:
+    """Opacity as L; None where everything is opaque."""
+    if image.mode.startswith("I"):  # of 16 bits one value may be transparent
+        clear = image.info.get("transparency")
+        if not isinstance(clear, int):
+            return None
+        alpha = Image.fromarray(np.where(np.asarray(image) == clear, 0, 255).astype(np.uint8))
+    elif image.has_transparency_data:
+        alpha = image.convert("RGBA").getchannel("A")
+    else:
+        return None
+    if alpha.getextrema() == (255, 255):
+        return None
+    # GDAL declares any fourth band transparency, infrared too; that has more values than a mask.
+    tags = getattr(image, "tag_v2", ())
+    if any(tag in tags for tag in rasters.GEOGRAPHIC) and any(alpha.histogram()[1:255]):
+        return None
+    return alpha
+
+
+def _to_8_bit(path: Path, image: ImageFile.ImageFile) -> Image.Image:
     """Scale 16-bit integers and floats in [0, 1] to 8 bits: Pillow's own conversion clips them."""
     if image.mode == "F":
-        values = np.array(image, dtype=np.float64)
-        if not (values.min() >= 0 and values.max() <= 1):  # also true of a NaN
-            raise ValueError(
-                f"floats from {values.min():g} to {values.max():g}; scale them to [0, 1]"
-            )
-        values *= 255
-        return Image.fromarray(np.rint(values, out=values).astype(np.uint8))
+        return Image.fromarray(_unit_to_8_bit(np.asarray(image), rasters.read(path)))
     if image.mode.startswith("I"):
         integers = np.asarray(image).astype(np.int64)
         if integers.min() < 0 or integers.max() > 65535:
-            raise ValueError(
-                f"integers from {integers.min()} to {integers.max()}; scale them to 0..65535"
-            )
+            raster = rasters.read(path)
+            held = f"1 band of integers {rasters.spread(integers)}"
+            raise ValueError(_unlike(raster.holds(integers) if raster else held))
+        if "icc_profile" not in image.info:
+            _refuse_dark(integers)
         integers += 128  # 65535 / 255 is 257: to the nearest level
         integers //= 257
         return Image.fromarray(integers.astype(np.uint8))
     return image
 
 
-def _to_srgb(image: Image.Image, background: str) -> Image.Image:
-    profile = image.info.get("icc_profile")
-    if image.has_transparency_data:
-        image = image if image.mode == "RGBA" else image.convert("RGBA")
-        canvas = Image.new("RGBA", image.size, background)
-        image = Image.alpha_composite(canvas, image).convert("RGB")
+def _unit_to_8_bit(values: np.ndarray, raster: rasters.Raster | None) -> np.ndarray:
+    if not (values.min() >= 0 and values.max() <= 1):  # also true of a NaN
+        held = f"1 band of floats {rasters.spread(values)}"
+        raise ValueError(_unlike(raster.holds(values) if raster else held))
+    scaled = values.astype(np.float64)
+    scaled *= 255
+    return np.rint(scaled, out=scaled).astype(np.uint8)
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """RGB without transparency; colours that are transparent stay what they are."""
+    grey = _is_of_grey(profile) if profile else False
+    if grey and image.mode in ("1", "P", "PA", "LA", "La"):
+        image = image.convert("RGBA").convert("L")
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
     if image.mode not in ("RGB", "L", "CMYK", "LAB"):
         image = image.convert("RGB")
     if profile and (transform := _transform_to_srgb(profile, image.mode)):
@@ -198,6 +471,15 @@ def _to_srgb(image: Image.Image, background: str) -> Image.Image:
         assert converted is not None  # only in-place transforms return nothing
         return converted
     return image.convert("RGB")
+
+
+@lru_cache(maxsize=32)
+def _is_of_grey(profile: bytes) -> bool:
+    try:
+        found = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return False
+    return found.xcolor_space.strip() == "GRAY"
 
 
 @lru_cache(maxsize=32)
@@ -211,7 +493,7 @@ def _transform_to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform 
 
 
 def to_array(image: Image.Image) -> np.ndarray:
-    """PIL RGB -> uint8 (H, W, 3)."""
+    """PIL RGB -> uint8 (H, W, 3); L -> (H, W)."""
     return np.array(image, dtype=np.uint8)
 
 
@@ -221,7 +503,7 @@ def to_grey(image: Image.Image) -> Image.Image:
 
 
 def to_tensor(array: np.ndarray) -> Tensor:
-    """uint8 (H, W, 3) -> float32 (3, H, W) in [0, 1]."""
+    """uint8 (H, W, C) -> float32 (C, H, W) in [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1).float() / 255
 
 
@@ -234,6 +516,34 @@ def from_tensor(image: Tensor) -> np.ndarray:
     return levels.permute(1, 2, 0).numpy()
 
 
+def save_image(
+    array: np.ndarray,
+    path: Path,
+    alpha: np.ndarray | None = None,
+    dpi: tuple[float, float] | None = None,
+    background: str = "white",
+) -> None:
+    """Write uint8 (H, W, 3) as its suffix in `WRITTEN` says, whole or not at all.
+
+    Args:
+        array: the colours.
+        path: of the file.
+        alpha: uint8 (H, W), opacity; None is opaque.
+        dpi: dots per inch, which a WebP has no place for.
+        background: colour under what is transparent in a JPEG, which can't be.
+    """
+    kind, options, _ = WRITTEN[path.suffix.lower()]
+    image = Image.fromarray(array)
+    if alpha is not None and kind == "JPEG":
+        canvas = Image.new("RGB", image.size, background)
+        canvas.paste(image, mask=Image.fromarray(alpha))
+        image = canvas
+    elif alpha is not None:
+        image.putalpha(Image.fromarray(alpha))
+    with atomic_file(path) as partial:
+        image.save(partial, format=kind, **options, **({"dpi": dpi} if dpi else {}))
+
+
 def save_png(array: np.ndarray, path: Path) -> None:
     """Write uint8 (H, W, 3) as a PNG, whole or not at all."""
     with atomic_file(path) as partial:
@@ -241,7 +551,7 @@ def save_png(array: np.ndarray, path: Path) -> None:
 
 
 def resize(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """uint8 (H, W, 3) to `size` = (height, width): PIL's bicubic, which is antialiased."""
+    """uint8 (H, W, 3) or (H, W) to `size` = (height, width): PIL's bicubic, antialiased."""
     if array.shape[:2] == size:
         return array
     return to_array(Image.fromarray(array).resize((size[1], size[0]), Image.Resampling.BICUBIC))

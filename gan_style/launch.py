@@ -20,7 +20,7 @@ from gan_style.errors import (
     UserError,
     WriteError,
 )
-from gan_style.files import listed
+from gan_style.files import SHOWN, listed
 from gan_style.progress import say
 
 HELP = """Train a method on unpaired collections of images.
@@ -281,6 +281,8 @@ def start(
     )  # fmt: skip
     # Where a disk falters they may have come to different answers; a stream has one.
     pair.domain, pair.skipped = in_main(accelerator, lambda: (pair.domain, pair.skipped))
+    if main:
+        say_unread(pair, [folder] if folder else [Path(f) for f in (data.data_a, data.data_b) if f])
     scorer = None
     if features is not None and main:
         no_kid = obstacle(method, pair.domain)  # bad images may have been left out
@@ -428,6 +430,20 @@ def find_images(  # type: ignore[no-untyped-def]
     return images.domain_from_two_folders(
         Path(data.data_a), Path(data.data_b), data.test_share, train.seed
     )
+
+
+def say_unread(pair, folders: list[Path]) -> None:  # type: ignore[no-untyped-def]
+    """Name, on stderr, files that nothing reads, and those of which only a part is read."""
+    from gan_style.images import left_out
+
+    lines = [left_out(folder) for folder in folders if folder.is_dir()]
+    lines += [pair.cache.notes[path] for path in sorted(pair.cache.notes)]
+    lines = [line for line in lines if line]
+    for line in lines[:SHOWN]:
+        print(line, file=sys.stderr)
+    if len(lines) > SHOWN:
+        more = f"and {len(lines) - SHOWN} more: python -m data_tools.check names them"
+        print(more, file=sys.stderr)
 
 
 def in_main(accelerator, function):  # type: ignore[no-untyped-def]

@@ -15,6 +15,9 @@ Direction = Literal["a2b", "b2a"]
 ENDS: dict[Direction, tuple[Side, Side]] = {"a2b": ("a", "b"), "b2a": ("b", "a")}  # from, to
 
 
+STYLE_FILE = 30  # bytes a pixel of a style as it was read: in 8 bits, as a tensor, and padded
+
+
 class Batch(TypedDict, total=False):
     """Unpaired images (N, 3, H, W), RGB in [0, 1], of the sides that the method reads."""
 
@@ -88,9 +91,14 @@ class Method(nn.Module):
         """Whether translate reads contents as their luma, taken before they are scaled."""
         return False
 
-    def bytes_for(self, pixels: int) -> float:
-        """Bytes for a content of so many pixels at the peak of translate in fp32; 0 is unknown."""
-        return pixels * self.bytes_per_pixel
+    def bytes_for(self, content: tuple[int, int], styles: Sequence[tuple[int, int]] = ()) -> float:
+        """Bytes at the peak of translate in fp32; 0 is unknown.
+
+        Args:
+            content: (height, width).
+            styles: (height, width) of each as it is given to translate, not as it is scaled there.
+        """
+        return content[0] * content[1] * self.bytes_per_pixel
 
     @abstractmethod
     def translate(self, content: Tensor, style: Styles = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Any method over any images: contents, and styles where it takes them, in; PNGs out."""
+"""Any method over any images: contents, and styles where it takes them, in; images out."""
 
 import csv
 import hashlib
@@ -24,12 +24,14 @@ from gan_style.downloads import sha256_of
 from gan_style.errors import ConfigError, DataError, Interrupted, UserError
 from gan_style.files import explained
 from gan_style.images import (
+    WRITTEN,
     ImageError,
+    Picture,
     from_tensor,
     image_size,
-    load_image,
+    read_picture,
     resize,
-    save_png,
+    save_image,
     scaled_size,
     to_array,
     to_grey,
@@ -41,6 +43,8 @@ from gan_style.precision import Precision, autocast, memory_format
 from gan_style.progress import Bar
 from gan_style.reading import read_bytes
 
+CHROMA = 32  # levels between the channels of a grey mask: a JPEG may have some
+LIGHT = 128  # the lightest level of a mask: below are labels, 1 for what is meant
 PIXELS_A_BATCH = 2**20  # of equal-sized images together on an accelerator: 16 of 256x256
 TIMES = ("name", "width", "height", "seconds")
 MADE_BY = ".made_by.csv"  # beside the images: what each of them was made by
@@ -63,7 +67,7 @@ class Job:
     """One image to make."""
 
     content: Path
-    name: Path  # of the PNG, in the output folder
+    name: Path  # of the image, in the output folder; its suffix says what is written
     styles: tuple[StyleFile, ...] = ()
 
 
@@ -73,7 +77,7 @@ class How:
 
     Args:
         device: where to compute.
-        background: colour under transparent images.
+        background: colour under transparent images, as the method sees them and in a JPEG.
         batch_size: images at once; None is one on a CPU, and on an accelerator as many of one size
             as make about a megapixel. Images with styles go one by one.
         side: contents whose longer side is above it are scaled down to it; 0 keeps all sizes.
@@ -226,31 +230,47 @@ def _pair(
 
 
 def check_sizes(method: Method, jobs: Sequence[Job], how: How) -> None:
-    """Refuse, before anything starts, contents that memory can't hold.
+    """Refuse, before anything starts, what memory or the kind of file can't hold.
 
     Raises:
         UserError: the first that is too large, with the --side that fits.
     """
     free = memory.free(how.device)
-    for path in dict.fromkeys(job.content for job in jobs):
+
+    @cache
+    def size_of(path: Path) -> tuple[int, int]:
+        width, height = image_size(path)
+        return height, width
+
+    @cache  # of many contents in many styles most have sizes that were met before
+    def needed(size: tuple[int, int], styles: tuple[tuple[int, int], ...]) -> float:
+        return method.bytes_for(_padded_size(size, method.multiple, method.smallest), styles)
+
+    for job in jobs:
         try:
-            width, height = image_size(path)
+            full = size_of(job.content)
+            styles = tuple(size_of(style.path) for style in job.styles)
         except ImageError:  # what can't be read is told when its turn comes
             continue
-        height, width = scaled_size((height, width), how.side)
-        needed = _bytes(method, (height, width))
-        if needed > free:
-            sides = range(max(height, width) // 16 * 16, 16, -16)
-            fitting = (s for s in sides if _bytes(method, scaled_size((height, width), s)) <= free)
+        size = scaled_size(full, how.side)
+        sides = range(max(size) // 16 * 16, 16, -16)
+        of_kind, _, longest = WRITTEN[job.name.suffix.lower()]
+        if max(size) > longest:
             raise UserError(
-                f"{path} at {width}x{height} pixels takes about {needed / 1e9:.1f} GB, but "
-                f"{free / 1e9:.1f} GB are free: try --side {next(fitting, 16)}"
+                f"{job.content} has {size[1]}x{size[0]} pixels, but a {of_kind} can't have sides "
+                f"above {longest}: try --format png"
             )
-
-
-def _bytes(method: Method, size: tuple[int, int]) -> float:
-    height, width = _padded_size(size, method.multiple, method.smallest)
-    return method.bytes_for(height * width)
+        if needed(size, styles) <= free:
+            continue
+        fitting = [s for s in sides if needed(scaled_size(size, s), styles) <= free]
+        remedy = f"try --side {fitting[0] if fitting else 16}"
+        if styles and not fitting and needed(size, ()) <= free:
+            sizes = " and ".join(f"{w}x{h}" for h, w in styles)
+            remedy = f"scale the style down, which has {sizes} pixels"
+        raise UserError(
+            f"{job.content} at {size[1]}x{size[0]} pixels takes about "
+            f"{needed(size, styles) / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free: {remedy}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,8 +290,11 @@ def translate_files(
     options: dict[str, Any],
     weights: Mapping[str, str] | None = None,
     overwrite: bool = False,
+    notes: dict[str, None] | None = None,
 ) -> Made:
-    """Do every job: PNGs under `out`, a row of each in `<out>/times.csv` if asked for.
+    """Do every job: images under `out`, a row of each in `<out>/times.csv` if asked for.
+
+    What is transparent in a content is so in its translation, and its dots per inch are kept.
 
     times.csv has name, width, height, and the seconds of the image's batch divided by the images in
     it, from the tensor in memory to the tensor in memory. It only grows: the last row of a name is
@@ -286,6 +309,7 @@ def translate_files(
         options: of the method, which the state of an interrupted optimisation is compared with.
         weights: of a run, network -> SHA-256 of its file; published ones are known by the method.
         overwrite: with `how.resume`, images of which nothing says what made them are made again.
+        notes: gets what of the images isn't read, each once, for the user.
 
     Raises:
         DataError: with `how.resume` and not `overwrite`, images of which nothing says what made
@@ -304,20 +328,21 @@ def translate_files(
         delay=0 if pictures else 2, disable=pictures and len(jobs) == 1,
     ) as bar:  # fmt: skip
         try:
-            for batch in _batches(waiting, how, method.grey, bad):
-                names = [str(job.name) for job, _ in batch]
+            for batch in _batches(waiting, how, method.grey, bad, {} if notes is None else notes):
+                names = [str(item.job.name) for item in batch]
                 started = _now(how.device)
-                with memory.explained(batch[0][0].content):
+                with memory.explained(batch[0].job.content):
                     images = _translate(method, batch, out, how, options)
                 seconds = (_now(how.device) - started) / len(batch)
                 # Two rows of each: what is cut off between them is made again.
                 if how.times:
                     _append(out / MADE_BY, MADE, ((name, "") for name in names))
-                for (job, _), image in zip(batch, images, strict=True):
-                    save_png(image, out / job.name)
+                for item, image in zip(batch, images, strict=True):
+                    job = item.job
+                    save_image(image, out / job.name, item.alpha, item.dpi, how.background)
                     optimisation.forget(out / job.name)
                 if how.times:
-                    made = (digests(job) for job, _ in batch)
+                    made = (digests(item.job) for item in batch)
                     _append(out / MADE_BY, MADE, zip(names, made, strict=True))
                     sizes = [(image.shape[1], image.shape[0], f"{seconds:.4f}") for image in images]
                     rows = ((name, *size) for name, size in zip(names, sizes, strict=True))
@@ -429,16 +454,26 @@ def _append(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -
         file.write(text.getvalue().encode("utf-8", "surrogateescape"))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Item:
+    """A job and its content, scaled: colours (H, W, 3) and opacity (H, W), uint8."""
+
+    job: Job
+    array: np.ndarray
+    alpha: np.ndarray | None
+    dpi: tuple[float, float] | None
+
+
 def _translate(
     method: Method,
-    batch: Sequence[tuple[Job, np.ndarray]],
+    batch: Sequence[_Item],
     out: Path,
     how: How,
     options: dict[str, Any],
 ) -> list[np.ndarray]:
     """Images uint8 (H, W, 3) of one size -> the same."""
-    arrays = [array for _, array in batch]
-    job = batch[0][0]
+    arrays = [item.array for item in batch]
+    job = batch[0].job
     if not job.styles:
         return translate_arrays(method, arrays, how.device, how.precision)
     content = _tensor(arrays[0], method, how.device)
@@ -500,64 +535,101 @@ def _tensor(array: np.ndarray, method: Method, device: torch.device) -> Tensor:
 
 
 def _style(file: StyleFile, content: np.ndarray, method: Method, how: How) -> Style:
-    """A style and its masks as tensors; the content's mask is padded as the content is."""
-    array = _read(file.path, how.background)
+    """A style and its masks as tensors; the content's mask is padded as the content is.
 
-    def mask(path: Path | None, of: np.ndarray, multiple: int) -> Tensor | None:
-        if path is None:
+    What is transparent in the style doesn't count, as if masked.
+    """
+    picture = _read(file.path, how.background)
+    array = to_array(picture.image)
+    content_mask = _mask(file.content_mask, content.shape[:2]) if file.content_mask else None
+    style_mask = _mask(file.style_mask, array.shape[:2]) if file.style_mask else None
+    if picture.alpha is not None:
+        alpha = np.asarray(picture.alpha)
+        if not alpha.any():
+            raise DataError(f"{file.path}: the style is transparent everywhere")
+        style_mask = alpha if style_mask is None else np.minimum(style_mask, alpha)
+        if not style_mask.any():
+            raise DataError(f"{file.style_mask}: the mask is black where its style is opaque")
+
+    def tensor(mask: np.ndarray | None, multiple: int) -> Tensor | None:
+        if mask is None:
             return None
-        padded = pad(_mask(path, of.shape[:2]), multiple, method.smallest)
-        return to_tensor(padded)[None, :1].to(how.device)
+        padded = pad(mask[..., None], multiple, method.smallest)
+        return to_tensor(padded)[None].to(how.device)
 
     return Style(
         image=to_tensor(pad(array, 1, method.smallest))[None].to(how.device),
         weight=file.weight,
-        content_mask=mask(file.content_mask, content, method.multiple),
-        style_mask=mask(file.style_mask, array, 1),
+        content_mask=tensor(content_mask, method.multiple),
+        style_mask=tensor(style_mask, 1),
     )
 
 
 @lru_cache(maxsize=4)  # consecutive jobs share their styles
-def _read(path: Path, background: str) -> np.ndarray:
-    return to_array(load_image(path, background))
+def _read(path: Path, background: str) -> Picture:
+    return read_picture(path, background)
 
 
 def _mask(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """A mask as grey uint8 (H, W, 3), scaled to its image's `size` if the shape is the same."""
-    array = np.array(load_image(path, "black").convert("L").convert("RGB"))
-    height, width = array.shape[:2]
+    """A mask (H, W), white where it counts, scaled to its image's `size` if the shape is the same.
+
+    Raises:
+        ImageError, DataError: of another shape, black, in colours, or of labels: 1 of 255 would
+            be next to nothing.
+    """
+    colours = to_array(read_picture(path, "black").image)
+    height, width = colours.shape[:2]
     if abs(height * size[1] - width * size[0]) > 0.02 * width * size[0]:
         raise ImageError(
             f"{path}: the mask is {width}x{height} pixels, its image {size[1]}x{size[0]}: "
             "they need the same shape"
         )
-    if not array.any():
+    chroma = np.ptp(colours, axis=2)
+    if chroma.max() > CHROMA:
+        met = colours.reshape(-1, 3)[chroma.argmax()]
+        raise DataError(
+            f"{path}: the mask has the colour #{bytes(met).hex()}, but must be grey, white where "
+            "it counts: save it so"
+        )
+    if not colours.any():
         raise DataError(f"{path}: the mask is black everywhere: leave its style out, or paint it")
-    return resize(array, size)
+    if colours.max() < LIGHT:
+        raise DataError(
+            f"{path}: the highest value of the mask is {colours.max()} of 255, but where it counts "
+            "it must be white, 255: multiply it so that it is"
+        )
+    return resize(colours, size)[..., 1]
 
 
 def _batches(
-    jobs: Sequence[Job], how: How, grey: bool, bad: list[ImageError]
-) -> Iterator[list[tuple[Job, np.ndarray]]]:
+    jobs: Sequence[Job], how: How, grey: bool, bad: list[ImageError], notes: dict[str, None]
+) -> Iterator[list[_Item]]:
     """Neighbouring jobs of one size together, with styles one by one; `bad` gets the unreadable."""
 
-    def readable() -> Iterator[tuple[Job, np.ndarray]]:
+    def readable() -> Iterator[_Item]:
         for job in jobs:
             try:
-                image = load_image(job.content, how.background)
-                array = to_array(to_grey(image) if grey else image)
-                for style in job.styles:
-                    _read(style.path, how.background)
-                yield job, resize(array, scaled_size(array.shape[:2], how.side))
+                picture = read_picture(job.content, how.background)
+                styles = [_read(style.path, how.background) for style in job.styles]
             except ImageError as error:
                 bad.append(error)
+                continue
+            notes.update({each.note: None for each in (picture, *styles) if each.note})
+            image = to_grey(picture.image) if grey else picture.image
+            size = scaled_size((image.height, image.width), how.side)
+            yield _Item(
+                job=job,
+                array=resize(to_array(image), size),
+                alpha=None if picture.alpha is None else resize(np.array(picture.alpha), size),
+                dpi=picture.dpi,
+            )
 
-    for (height, width, _), same in groupby(readable(), key=lambda item: item[1].shape):
+    for (height, width, _), same in groupby(readable(), key=lambda item: item.array.shape):
         most = 1 if how.device.type == "cpu" else max(1, PIXELS_A_BATCH // (height * width))
-        batch: list[tuple[Job, np.ndarray]] = []
+        batch: list[_Item] = []
         for item in same:
             batch.append(item)
-            if item[0].styles or len(batch) == (how.batch_size or most):
+            if item.job.styles or len(batch) == (how.batch_size or most):
                 yield batch
                 batch = []
         if batch:

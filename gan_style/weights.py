@@ -286,11 +286,23 @@ def rows() -> list[Row]:
 
 
 def folder() -> Path:
-    """Where the files lie: $GAN_STYLE_WEIGHTS, else gan_style in the user's folder of caches."""
+    """Where the files lie: $GAN_STYLE_WEIGHTS, else gan_style in the user's folder of caches.
+
+    Raises:
+        WeightsError: the user has no home folder, as in some containers.
+    """
     if chosen := os.environ.get("GAN_STYLE_WEIGHTS"):
-        return Path(chosen).expanduser()
+        try:
+            return Path(chosen).expanduser()
+        except RuntimeError as error:  # ~ of a user without a home
+            raise WeightsError(f"GAN_STYLE_WEIGHTS is {chosen!r}: {error}") from error
     caches = os.environ.get("XDG_CACHE_HOME")
-    return (Path(caches) if caches else Path.home() / ".cache") / "gan_style"
+    try:
+        return (Path(caches) if caches else Path.home() / ".cache") / "gan_style"
+    except RuntimeError as error:
+        raise WeightsError(
+            "this user has no home folder to keep weights in: choose one, GAN_STYLE_WEIGHTS=DIR"
+        ) from error
 
 
 def find(name: str) -> Path | None:

@@ -537,5 +537,18 @@ def test_the_mean_activation_of_the_published_encoder_is_about_1(museum):
 
 
 def test_a_style_that_would_be_scaled_beyond_all_memory_is_refused():
-    with pytest.raises(DataError, match="30000x1 pixels would be scaled to 15360000x512"):
-        adain._scaled(torch.zeros(1, 3, 1, 30_000), 512, 8)
+    with pytest.raises(DataError, match="1000x500 pixels would be scaled to 32768x16384"):
+        adain._scaled(torch.zeros(1, 3, 500, 1000), 16_384, 8)
+
+
+@pytest.mark.parametrize(
+    ("size", "scaled"),
+    [
+        ((8, 3000), (16, 4096)),  # by the shorter side alone it would be 512x192000
+        ((3000, 8), (4096, 16)),
+        ((10, 80), (512, 4096)),  # eight times as long: still as the port
+        ((300, 200), (768, 512)),
+    ],
+)
+def test_a_very_long_style_is_scaled_to_a_bounded_length(size, scaled):
+    assert adain._scaled(torch.zeros(1, 3, *size), 512, 16).shape[2:] == scaled

@@ -114,7 +114,7 @@ def test_long_lists_are_cut_and_say_so(toy: Path):
     for i in range(module.SHOWN + 5):
         (toy / "trainA" / f"{i:02}.txt").write_text("x")
     printed = module.text(check(toy, crop=32), crop=32)
-    assert f"ignored (other suffixes, links to folders): {module.SHOWN + 5}\n" in printed
+    assert f"ignored (other suffixes): {module.SHOWN + 5}\n" in printed
     assert printed.count(".txt\n") == module.SHOWN
     assert "\n  and 5 more\n" in printed
 
@@ -140,14 +140,14 @@ def test_what_is_short_leaves_no_file(toy: Path, tmp_path: Path, monkeypatch):
     assert list(tmp_path.iterdir()) == [toy]
 
 
-def test_links_to_nowhere_are_unreadable_and_links_to_folders_ignored(toy: Path):
+def test_links_to_nowhere_are_unreadable_and_links_to_folders_followed(toy: Path):
     (toy / "trainA" / "moved.png").symlink_to("elsewhere.png")
     (toy / "trainA" / "more").symlink_to(toy / "trainB")
     report = check(toy, crop=32)
-    assert report.counts["trainA"] == 4
+    assert report.counts["trainA"] == 4 + report.counts["trainB"]
     (moved,) = report.unreadable
     assert moved == f"{toy / 'trainA' / 'moved.png'}: a link to elsewhere.png, no such file"
-    assert report.ignored == (toy / "trainA" / "more",)
+    assert report.ignored == ()
 
 
 def test_no_name_breaks_the_lines_of_the_report(toy: Path):

@@ -37,7 +37,7 @@ def test_floats_in_the_unit_interval_are_scaled_and_others_refused(tmp_path):
     Image.fromarray(np.array([[0.0, 0.5, 1.0]], dtype=np.float32)).save(tmp_path / "unit.tif")
     assert pixels(tmp_path / "unit.tif")[0, :, 0].tolist() == [0, 128, 255]
     Image.fromarray(np.array([[0.0, 3.0]], dtype=np.float32)).save(tmp_path / "wide.tif")
-    with pytest.raises(ImageError, match="floats from 0 to 3"):
+    with pytest.raises(ImageError, match="holds 1 band of float32 from 0 to 3; what is read is"):
         load_image(tmp_path / "wide.tif")
 
 
@@ -264,14 +264,14 @@ def test_a_pipe_a_loop_and_a_link_to_nowhere_are_named_at_once(tmp_path):
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     (tmp_path / "gone.jpg").symlink_to("moved/away.jpg")
     (tmp_path / "zero.jpg").symlink_to("/dev/zero")
-    (tmp_path / "back.jpg").symlink_to(tmp_path)
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "back.jpg").symlink_to(tmp_path / "folder.jpg")
     said = {}
     for path in images.list_images(tmp_path):
         with pytest.raises(ImageError) as error:
             load_image(path)
         said[path.name] = str(error.value).removeprefix(f"{path}: ")
     assert said == {
-        "back.jpg": "a folder, a pipe or a device, not a file",
         "gone.jpg": "a link to moved/away.jpg, no such file",
         "loop.jpg": "Too many levels of symbolic links",
         "pipe.jpg": "a folder, a pipe or a device, not a file",
@@ -340,3 +340,108 @@ def test_what_a_signal_raises_is_no_fault_of_the_image(tmp_path, monkeypatch):
     monkeypatch.setattr(images.ImageOps, "exif_transpose", stopped)
     with pytest.raises(Interrupted):
         load_image(tmp_path / "a.png")
+
+
+KINDS = Path(__file__).parent / "data" / "images"
+
+
+@pytest.mark.parametrize("name", ["p.jfif", "p.avif", "anim.gif", "p.heic"])
+def test_kinds_that_people_have_are_listed_and_read(name):
+    if name == "p.heic":
+        pytest.importorskip("pillow_heif")
+    assert KINDS / name in images.list_images(KINDS)
+    # All are made of one picture, of mean 180.3.
+    assert pixels(KINDS / name).mean() == pytest.approx(180.3, abs=0.3)
+    assert images.image_size(KINDS / name) == (256, 256)
+
+
+def test_without_a_library_heic_is_named_with_what_to_install(monkeypatch):
+    monkeypatch.setattr(images, "_reads_heic", lambda: False)
+    assert KINDS / "p.heic" in images.list_images(KINDS)
+    with pytest.raises(ImageError, match=r"p.heic: HEIC needs pillow-heif: pip install pillow-he"):
+        load_image(KINDS / "p.heic")
+
+
+def test_a_heic_is_told_by_its_content_as_all_others(tmp_path):
+    pytest.importorskip("pillow_heif")
+    (tmp_path / "photo.jpg").write_bytes((KINDS / "p.heic").read_bytes())
+    assert load_image(tmp_path / "photo.jpg").size == (256, 256)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif"])
+def test_of_several_frames_the_first_is_read_with_a_note(tmp_path, suffix):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    path = tmp_path / f"a.{suffix}"
+    frames[0].save(path, save_all=True, append_images=frames[1:], lossless=True)
+    picture = images.read_picture(path)
+    assert np.asarray(picture.image)[0, 0].tolist() == [255, 0, 0]
+    assert picture.note == f"{path}: only the first of its frames is read"
+    frames[0].save(path)
+    assert images.read_picture(path).note == ""
+
+
+def test_smaller_copies_behind_a_tiff_are_no_frames(tmp_path):
+    from PIL import TiffImagePlugin
+
+    with TiffImagePlugin.AppendingTiffWriter(tmp_path / "map.tif", new=True) as file:
+        Image.new("RGB", (8, 8), "red").save(file, "TIFF")
+        file.newFrame()
+        Image.new("RGB", (4, 4), "blue").save(file, "TIFF", tiffinfo={254: 1})
+    picture = images.read_picture(tmp_path / "map.tif")
+    assert (picture.note, picture.image.size) == ("", (8, 8))
+
+
+def test_files_that_may_be_taken_for_images_are_counted_by_kind(tmp_path):
+    names = ("a.PSD", "b.psd", "deep/c.mp4", "notes.txt", "d.json", ".hidden.psd", "e.png")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    said = images.left_out(tmp_path)
+    assert said == f"{tmp_path}: 3 files are left out, of kinds that aren't read: 2 .psd, 1 .mp4"
+    assert images.left_out(tmp_path / "deep").startswith(f"{tmp_path / 'deep'}: 1 file is left out")
+    (tmp_path / "deep" / "c.mp4").unlink()
+    assert images.left_out(tmp_path / "deep") == ""
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    for name in ("set/a.png", "elsewhere/b.png", "elsewhere/deep/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "set" / "one").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "two").symlink_to("one")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "set")  # round about, not around it
+    found = [
+        str(path.relative_to(tmp_path / "set")) for path in images.list_images(tmp_path / "set")
+    ]
+    assert found == ["a.png", "one/b.png", "one/deep/c.png"]
+
+
+@pytest.mark.parametrize("target", [".", "..", "../.."])
+def test_a_link_to_a_folder_around_it_is_refused(tmp_path, target):
+    (tmp_path / "set" / "deep").mkdir(parents=True)
+    (tmp_path / "set" / "deep" / "up").symlink_to(target)
+    with pytest.raises(DataError, match=r"deep/up links to a folder that it lies in itself"):
+        images.list_images(tmp_path / "set")
+
+
+def test_colours_are_converted_before_they_are_laid_over_the_background(tmp_path):
+    with Image.open(KINDS / "gray8_linear.png") as file:
+        profile = file.info["icc_profile"]
+    Image.new("LA", (2, 2), (128, 0)).save(tmp_path / "clear.png", icc_profile=profile)
+    assert pixels(tmp_path / "clear.png", background="#808080")[0, 0].tolist() == [128] * 3
+
+
+@pytest.mark.parametrize("suffix", list(images.WRITTEN))
+def test_images_are_written_as_their_suffix_says_with_alpha_and_dpi(tmp_path, suffix):
+    array = np.full((6, 5, 3), (200, 100, 50), np.uint8)
+    alpha = np.full((6, 5), 255, np.uint8)
+    alpha[:3] = 0
+    images.save_image(array, tmp_path / f"x{suffix}", alpha, (300, 300), "#ffffff")
+    with Image.open(tmp_path / f"x{suffix}") as file:
+        kind, mode, dpi = file.format, file.mode, file.info.get("dpi")
+    assert kind == images.WRITTEN[suffix][0]
+    assert mode == ("RGB" if kind == "JPEG" else "RGBA")
+    assert dpi == (None if kind == "WEBP" else pytest.approx((300, 300), abs=0.01))
+    made = pixels(tmp_path / f"x{suffix}").astype(int)
+    assert np.abs(made[0] - 255).max() <= 12  # a JPEG of two colours
+    assert np.abs(made[-1] - (200, 100, 50)).max() <= 12

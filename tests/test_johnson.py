@@ -347,20 +347,33 @@ def test_a_layer_that_does_not_exist_is_refused_before_training(option, style):
 
 
 @torch.no_grad()
-def test_grey_and_transparent_styles_are_read_as_they_look(tmp_path):
-    grey, alpha = pixels(channels=1), pixels(channels=1)[::-1]
-    rgba = np.concatenate([pixels(), np.where(alpha > 127, 255, 0)[..., None]], 2).astype(np.uint8)
-    looks = {
-        "grey": (grey, np.stack([grey] * 3, 2)),
-        "rgba": (rgba, np.where(rgba[..., 3:] > 0, rgba[..., :3], 255).astype(np.uint8)),
-    }
-    images = contents()
-    for name, (array, look) in looks.items():
-        one, other = (
-            terms(make(style=save(tmp_path / f"{name}{i}.png", each)), images)["style"]
-            for i, each in enumerate((array, look))
-        )
-        assert one == other
+def test_a_grey_style_is_read_as_it_looks(tmp_path):
+    grey, images = pixels(channels=1), contents()
+    one, other = (
+        terms(make(style=save(tmp_path / f"{i}.png", each)), images)["style"]
+        for i, each in enumerate((grey, np.stack([grey] * 3, 2)))
+    )
+    assert one == other
+
+
+@torch.no_grad()
+def test_what_is_transparent_in_a_style_does_not_count(tmp_path):
+    # A dark half and a transparent one, which would be white.
+    rgba = np.dstack([pixels() // 4, np.full(pixels().shape[:2], 255, np.uint8)])
+    rgba[:, rgba.shape[1] // 2 :] = (255, 255, 255, 0)
+    half = rgba[:, : rgba.shape[1] // 2, :3]
+    values = [
+        terms(make(style=save(tmp_path / f"{i}.png", each), style_layers="relu1_2"), contents())
+        for i, each in enumerate((rgba, half, rgba[..., :3]))
+    ]
+    cut, alone, whole = (float(each["style"]) for each in values)
+    assert abs(cut - alone) < abs(whole - alone) / 10
+
+
+def test_a_style_without_an_opaque_pixel_is_refused(tmp_path):
+    clear = np.zeros((*pixels().shape[:2], 4), np.uint8)
+    with pytest.raises(DataError, match=r"clear\.png: it is transparent everywhere"):
+        make(style=save(tmp_path / "clear.png", clear)).ready()
 
 
 @pytest.mark.parametrize(

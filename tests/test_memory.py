@@ -1,5 +1,7 @@
 """How much memory is free, and running out of it."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import psutil
 import pytest
 import torch
 
-from gan_style import memory
+from gan_style import memory, methods
 from gan_style.errors import UserError
 
 CPU = torch.device("cpu")
@@ -134,3 +136,56 @@ def test_what_goes_well_is_left_alone():
     with memory.explained(Path("photo.jpg")):
         made = torch.ones(2)
     assert made.tolist() == [1, 1]
+
+
+TAKES = """
+import resource, sys
+import psutil, torch
+from gan_style import methods
+torch.set_num_threads(1)
+name, content, style, options = eval(sys.argv[1])
+module = methods.load(name)
+method = module.Method(module.Config(vgg="random", **options)).eval().requires_grad_(False)
+method.vgg
+before = psutil.Process().memory_info().rss
+with torch.no_grad():
+    method.translate(torch.rand(1, 3, *content), torch.rand(1, 3, *style))
+took = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+print(took, method.bytes_for(content, [style]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "style", "options"),
+    [
+        ("gatys", (64, 64), {"style_scale": 16.0, "iterations": 1, "first_scale": 0}),
+        ("adain", (512, 1800), {"style_size": 512}),
+    ],
+)
+def test_the_estimate_for_a_large_style_is_what_a_process_takes(name, style, options):
+    # The contents have 64x64 pixels: nearly everything is the style's.
+    given = repr((name, (64, 64), style, options))
+    done = subprocess.run(
+        [sys.executable, "-c", TAKES, given], capture_output=True, text=True, check=True
+    )
+    took, estimated = map(float, done.stdout.split())
+    assert 0.6 * estimated < took < 1.15 * estimated
+
+
+def test_a_style_counts_as_it_is_scaled():
+    for name, options in {"gatys": {"vgg": "random"}, "adain": {}}.items():
+        module = methods.load(name)
+
+        def needed(style, name=name, options=options, module=module, **more):
+            method = module.Method(module.Config(**options, **more))
+            return method.bytes_for((256, 256), [style])
+
+        alone = module.Method(module.Config(**options)).bytes_for((256, 256))
+        assert needed((256, 256)) >= alone
+        # A scroll is as large as others once it is scaled, beyond what its file takes.
+        assert needed((8, 3000)) < 2 * needed((256, 256))
+    gatys = methods.load("gatys")
+    wide = gatys.Method(gatys.Config(vgg="random", style_scale=6.0))
+    # 1536x1536 pixels of 850 bytes, and the content's features beside them.
+    assert wide.bytes_for((256, 256), [(300, 300)]) == pytest.approx(2.07e9, rel=0.01)

@@ -1,6 +1,7 @@
 """`translate` with methods that take a style: which files it makes, and what it refuses."""
 
 import csv
+import io
 import sys
 from functools import lru_cache
 from itertools import product
@@ -385,7 +386,7 @@ def test_any_kind_of_image_is_content_and_style(translate, options, mode):
     picture("s.png", mode=mode, seed=2)
     translate(content="c.png", style="s.png", out="x.png", **options)
     with Image.open("x.png") as made:
-        assert (made.size, made.mode) == ((40, 32), "RGB")
+        assert (made.size, made.mode) == ((40, 32), "RGBA" if mode == "RGBA" else "RGB")
     Image.fromarray(pixels("s.png").astype(np.uint8)).save("as_8_bit.png")
     translate(content="c.png", style="as_8_bit.png", out="y.png", **options)
     assert (pixels("x.png") == pixels("y.png")).all()
@@ -541,7 +542,7 @@ def test_a_large_content_among_small_ones_is_refused_before_anything_starts(
     picture("contents/z.png", 400, 300)
     picture("contents/a.png")
     Path("contents/bad.png").write_text("no image")
-    monkeypatch.setattr(memory, "free", lambda device: 40 * 32 * 1100.0)
+    monkeypatch.setattr(memory, "free", lambda device: 40 * 32 * 1200.0)
     assert "contents/z.png at 400x300 pixels" in refused(out="out", **folders, **ADAIN)
     assert not Path("out").exists()
 
@@ -577,7 +578,14 @@ def test_running_out_of_memory_is_one_line(refused, monkeypatch, kind):
         ({**GATYS, "style_layers": "relu1_1,relu9_1"}, "--style_layer_weights has 1 numbers"),
         ({**GATYS, "content_layer": "relu2_3"}, "VGG-19 has no layer 'relu2_3'"),
         ({**GATYS, "preset": "papper"}, "--preset is 'papper': did you mean 'paper'?"),
-        ({**ADAIN, "out": "x.jpg"}, "--out is 'x.jpg', but images are written as .png"),
+        (
+            {**ADAIN, "out": "x.gif"},
+            "--out is 'x.gif', but images are written as .png, .jpg, .jpeg",
+        ),
+        (
+            {**ADAIN, "out": "x.jpg", "format": "png"},
+            "--out is 'x.jpg', but --format is 'png': leave one out",
+        ),
         ({**ADAIN, "content": None}, "--content is missing: see --help"),
         ({"method": "johnson", "style": None}, "johnson has no published weights: train it and"),
         ({"method": "cyclegan", "style": None}, "cyclegan has no published weights: train it and"),
@@ -712,3 +720,128 @@ def test_options_without_an_effect_are_refused(refused, folders, options, said):
 def test_a_new_folder_may_have_a_dot_in_its_name(translate, folders):
     translate(out="alpha_0.5", **folders, **ADAIN)
     assert (Path("alpha_0.5") / "x" / "b.png").is_file()
+
+
+# Files as people have them
+
+KINDS = Path(__file__).parent / "data" / "images"
+
+
+@pytest.mark.parametrize("options", [ADAIN, GATYS])
+def test_what_is_transparent_in_a_style_is_as_if_masked(translate, options):
+    with Image.open(KINDS / "artcut.png") as file:
+        small = file.convert("RGBA").resize((64, 64), Image.Resampling.NEAREST)
+    small.save("cut.png")
+    small.getchannel("A").save("mask.png")
+    canvas = Image.new("RGBA", small.size, "white")
+    Image.alpha_composite(canvas, small).convert("RGB").save("painting.png")
+    translate(style="cut.png", out="cut_out.png", **options)
+    translate(style="painting.png", style_masks="mask.png", out="masked.png", **options)
+    translate(style="painting.png", out="whole.png", **options)
+    assert (pixels("cut_out.png") == pixels("masked.png")).all()
+    assert (pixels("cut_out.png") != pixels("whole.png")).any()
+
+
+@pytest.mark.parametrize("options", [ADAIN, GATYS])
+def test_a_figure_that_was_cut_out_stays_so(translate, options):
+    with Image.open(KINDS / "cutout.png") as file:
+        small = file.convert("RGBA").resize((40, 32))
+    small.save("cut.png")
+    translate(content="cut.png", out="x.png", **options)
+    with Image.open("x.png") as made:
+        assert (np.asarray(made.getchannel("A")) == np.asarray(small.getchannel("A"))).all()
+
+
+def test_a_style_without_an_opaque_pixel_is_refused(refused):
+    Image.new("RGBA", (40, 32), (1, 2, 3, 0)).save("clear.png")
+    line = refused(style="clear.png", out="x.png", **ADAIN)
+    assert line == "gan_style: clear.png: the style is transparent everywhere"
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("one", "the highest value of the mask is 1 of 255, but where it counts it must be white"),
+        ("blue", "the mask has the colour #0000ff, but must be grey, white where it counts"),
+        ("16 bits", "range found 0-1 of 65535"),
+        ("palette", "the mask has the colour #ff0000, but must be grey"),
+    ],
+)
+@pytest.mark.parametrize("which", ["content_masks", "style_masks"])
+def test_a_mask_in_another_code_is_refused_with_the_value_found(refused, which, kind, said):
+    picture("c.png", 64, 48)
+    picture("s.png", 64, 48, seed=5)
+    path = str(KINDS / f"{kind}.png")
+    labels = np.zeros((48, 64), np.uint16)
+    labels[:, 32:] = 1
+    if kind == "16 bits":
+        path = "mask.png"
+        Image.fromarray(labels).save(path)
+    elif kind == "palette":
+        path = "mask.png"
+        made = Image.new("P", (64, 48))
+        made.putpalette([0, 0, 0, 255, 0, 0])
+        made.paste(1, (32, 0, 64, 48))
+        made.save(path)
+    line = refused(content="c.png", style="s.png", out="x.png", **{which: path}, **ADAIN)
+    assert f"{path}: {said}" in line
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".tiff"])
+def test_a_single_image_is_written_as_its_name_ends_and_named(translate, suffix):
+    said = translate(out=f"deep/x{suffix}", **ADAIN)
+    assert f"1 written to deep/x{suffix}\n" in said
+    assert load_image(Path(f"deep/x{suffix}")).size == (40, 32)
+    assert below("deep") == [f"x{suffix}"]
+
+
+def test_files_are_named_by_the_format(translate, folders, refusal):
+    translate(out="out", format="webp", **folders, **ADAIN)
+    assert below("out") == [n.replace(".png", ".webp") for n in ALL_FILES]
+    line = refusal(translate, out="out", format="webp", **folders, **ADAIN)
+    assert "out holds 6 of these images already, such as deep/y/a.webp" in line
+
+
+def test_what_is_not_read_is_named_on_stderr(translate, folders, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", errors := io.StringIO())
+    Path("contents/film.mp4").touch()
+    (Path("contents") / "anim.gif").write_bytes((KINDS / "anim.gif").read_bytes())
+    translate(out="out", **folders, **ADAIN)
+    said = errors.getvalue()
+    assert "contents: 1 file is left out, of kinds that aren't read: 1 .mp4\n" in said
+    assert said.count("contents/anim.gif: only the first of its frames is read") == 1
+
+
+def test_a_style_too_large_for_memory_is_refused_with_its_size(translate, refused, monkeypatch):
+    picture("long.png", 600, 500)
+    monkeypatch.setattr(memory, "free", lambda device: 2e7)
+    options = {**ADAIN, "style_size": 0}
+    line = refused(style="long.png", out="out", **options)
+    assert "GB are free: scale the style down, which has 600x500 pixels" in line
+    translate(out="out", **options)  # a smaller one
+
+
+def test_a_strip_as_a_style_is_bounded(translate):
+    translate(style=str(KINDS / "strip3000x8.png"), out="x.png", **ADAIN)
+    assert load_image(Path("x.png")).size == (40, 32)
+
+
+@pytest.mark.parametrize("typed", [["weights"], ["weights", "fetch", "adain"]])
+def test_a_user_without_a_home_is_told_what_to_set(refusal, monkeypatch, typed):
+    from gan_style import __main__
+
+    def homeless(cls=None):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("GAN_STYLE_WEIGHTS", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+
+    def run():
+        monkeypatch.setattr(sys, "argv", ["gan_style", *typed])
+        command.run("gan_style", __main__.main)
+
+    assert refusal(run) == (
+        "gan_style: this user has no home folder to keep weights in: choose one, "
+        "GAN_STYLE_WEIGHTS=DIR"
+    )

@@ -344,3 +344,61 @@ def test_a_grid_shows_contents_beside_translations(train, gan_style, toy):
         "grid", content=toy / "testA", translated="translated", out="wide.jpg", cell=64, per_row=2
     )
     assert load_image(Path("wide.jpg")).size == (4 * 68 + 4, 22 + 2 * 68 + 4)
+
+
+def test_what_is_transparent_in_a_content_stays_so(tmp_path):
+    image = noise(30, 40)
+    alpha = Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 30), dtype=np.uint8))
+    image.putalpha(alpha)
+    image.save(tmp_path / "x.png", dpi=(240, 240))
+    for suffix in ("png", "webp", "tiff"):
+        jobs = [translation.Job(content=tmp_path / "x.png", name=Path(f"x.{suffix}"))]
+        how = translation.How(device=torch.device("cpu"))
+        translation.translate_files(Darker(), jobs, tmp_path / "out", how, {})
+        with Image.open(tmp_path / "out" / f"x.{suffix}") as made:
+            assert (np.asarray(made.getchannel("A")) == np.asarray(alpha)).all()
+            if suffix != "webp":
+                assert made.info["dpi"] == pytest.approx((240, 240), abs=0.01)
+                expected = to_array(load_image(tmp_path / "x.png")).astype(int) - 10
+                assert (np.asarray(made.convert("RGB")) == expected.clip(0)).all()
+
+
+def test_transparency_is_scaled_with_its_content(tmp_path):
+    image = noise(60, 40)
+    alpha = np.zeros((40, 60), np.uint8)
+    alpha[:, 30:] = 255
+    image.putalpha(Image.fromarray(alpha))
+    image.save(tmp_path / "x.png")
+    translate(Darker(), tmp_path / "x.png", tmp_path / "out", side=30)
+    with Image.open(tmp_path / "out" / "x.png") as made:
+        assert made.size == (30, 20)
+        assert np.asarray(made.getchannel("A"))[0, [0, 5, 25, 29]].tolist() == [0, 0, 255, 255]
+
+
+def test_opaque_contents_have_no_alpha(tmp_path):
+    noise(24, 24).convert("RGBA").save(tmp_path / "x.png")
+    translate(Darker(), tmp_path / "x.png", tmp_path / "out")
+    with Image.open(tmp_path / "out" / "x.png") as made:
+        assert made.mode == "RGB"
+
+
+def test_a_translated_run_is_written_in_the_format_and_found_again(train, gan_style, toy):
+    train(domain=toy, images=1, run_dir="run")
+    options = {"run": "run", "content": toy / "testA", "out": "made"}
+    gan_style("translate", **options, format="jpg")
+    assert {path.suffix for path in Path("made").iterdir()} == {".jpg", ".csv"}
+    said = gan_style("grid", content=toy / "testA", translated="made", out="grid.webp", cell=64)
+    assert "3 contents" in said
+    with Image.open("grid.webp") as made:
+        assert made.format == "WEBP"
+    before = {path: path.stat().st_mtime_ns for path in Path("made").glob("*.jpg")}
+    gan_style("translate", **options, format="jpg", resume=True)
+    assert {path: path.stat().st_mtime_ns for path in Path("made").glob("*.jpg")} == before
+
+
+def test_a_kind_that_cannot_hold_a_size_is_refused_before_anything_starts(tmp_path):
+    Image.new("RGB", (16_384, 2)).save(tmp_path / "wide.png")
+    jobs = [translation.Job(content=tmp_path / "wide.png", name=Path("wide.webp"))]
+    how = translation.How(device=torch.device("cpu"))
+    with pytest.raises(UserError, match=r"16384x2 pixels, but a WEBP can't have sides above 16383"):
+        translation.check_sizes(Darker(), jobs, how)

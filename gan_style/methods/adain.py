@@ -24,7 +24,7 @@ from gan_style.config import LONGEST, at_least, at_most
 from gan_style.errors import ConfigError, DataError
 from gan_style.images import PIXELS
 from gan_style.losses import perceptual
-from gan_style.method import Batch, Paper, Side, Style, Styles, TrainedMethod, styles_of
+from gan_style.method import STYLE_FILE, Batch, Paper, Side, Style, Styles, TrainedMethod, styles_of
 from gan_style.nn.decoders import adain_decoder
 from gan_style.nn.vgg import VGG, Family
 from gan_style.statistics import adain, guide, mean_std
@@ -52,6 +52,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+# Of a style: a scroll of 3000x8 would be scaled to 192,000x512, beyond any memory. No painting is
+# as long, and of those that are less so the statistics are those of the port.
+LONG = 8
 CODE = "relu4_1"  # the layer that is restyled and decoded
 
 
@@ -89,6 +92,7 @@ class Method(TrainedMethod):
     smallest = 16  # two positions that a pad can mirror
     # Measured on a CPU: 64 channels of the encoder and their padded copies.
     bytes_per_pixel = 1100.0
+    style_bytes_per_pixel = 780.0
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -100,11 +104,24 @@ class Method(TrainedMethod):
         """The encoder, fetched when it is used first."""
         return VGG(STYLE_LAYERS, 19, self.config.vgg)
 
-    def bytes_for(self, pixels: int) -> float:
-        """As measured, and large contents in strips: four codes of 512 channels, and images."""
+    def bytes_for(self, content: tuple[int, int], styles: Sequence[tuple[int, int]] = ()) -> float:
+        """As measured, and large images in strips: four codes of 512 channels, and images."""
+        pixels = content[0] * content[1]
+        own = super().bytes_for(content)
         if pixels > strips.WHOLE:
-            return strips.WORKING + pixels * (4 * 32 + 36)
-        return super().bytes_for(pixels)
+            own = strips.WORKING + pixels * (4 * 32 + 36)
+        of_styles, files = 0.0, 0
+        for style in styles:
+            height, width = _scaled_size(style, self.config.style_size, self.smallest)
+            of_styles = max(of_styles, self._encoding(height * width))
+            files += style[0] * style[1] + height * width  # all are scaled before one is encoded
+        return max(own, 4 * 32 * pixels + of_styles) + STYLE_FILE * files
+
+    def _encoding(self, pixels: int) -> float:
+        """Bytes of a style as it is scaled, in the encoder."""
+        if pixels > strips.WHOLE:
+            return strips.WORKING + pixels * (32 + 36)
+        return pixels * self.style_bytes_per_pixel
 
     @property
     def translators(self) -> tuple[str, ...]:
@@ -210,10 +227,9 @@ def _positions(mask: Tensor | None, features: Tensor) -> Tensor | None:
 
 def _scaled(images: Tensor, shorter: int, smallest: int) -> Tensor:
     """Scaled to a shorter side (0: as they are), but to no side below `smallest`."""
-    sides = images.shape[-2:]
-    scale = (shorter or min(sides)) / min(sides)
-    size = [max(smallest, round(side * scale)) for side in sides]
-    if list(sides) == size:
+    sides = (images.shape[-2], images.shape[-1])
+    size = _scaled_size(sides, shorter, smallest)
+    if sides == size:
         return images
     if size[0] * size[1] > PIXELS:
         raise DataError(
@@ -221,3 +237,9 @@ def _scaled(images: Tensor, shorter: int, smallest: int) -> Tensor:
             f"{PIXELS} pixels: cut it, or give --style_size 0"
         )
     return F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def _scaled_size(sides: tuple[int, int], shorter: int, smallest: int) -> tuple[int, int]:
+    """What (height, width) is scaled to; the longer side is at most LONG times `shorter`."""
+    scale = min(shorter / min(sides), LONG * shorter / max(sides)) if shorter else 1.0
+    return max(smallest, round(sides[0] * scale)), max(smallest, round(sides[1] * scale))

@@ -10,7 +10,7 @@ Differences from that code: `upsample="resize"` is offered; one lambda_cycle ser
 the default learning-rate schedule doesn't waste the last epoch (`--schedule reference` does).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -100,11 +100,11 @@ class Method(TrainedMethod):
         patch = 3 * 2**config.discriminator_layers if config.discriminator == "patch" else 1
         self.smallest = max(8, self.multiple, patch)
 
-    def bytes_for(self, pixels: int) -> float:
+    def bytes_for(self, content: tuple[int, int], styles: Sequence[tuple[int, int]] = ()) -> float:
         """As measured, and large contents in strips."""
-        if pixels > strips.WHOLE:
-            return strips.peak(self.config.width_generator, pixels)
-        return super().bytes_for(pixels)
+        if content[0] * content[1] > strips.WHOLE:
+            return strips.peak(self.config.width_generator, content[0] * content[1])
+        return super().bytes_for(content, styles)
 
     @property
     def grey_sides(self) -> tuple[Side, ...]:

@@ -25,7 +25,7 @@ then after every n. HEAD's networks see BGR, as OpenCV reads it, ours RGB. Avera
 generators are kept besides.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -215,11 +215,11 @@ class Method(TrainedMethod):
         """One for each step of the critics."""
         return self.config.critic_steps
 
-    def bytes_for(self, pixels: int) -> float:
+    def bytes_for(self, content: tuple[int, int], styles: Sequence[tuple[int, int]] = ()) -> float:
         """As measured, and large contents in strips."""
-        if pixels > strips.WHOLE:
-            return strips.peak(self.config.width_generator, pixels)
-        return super().bytes_for(pixels)
+        if content[0] * content[1] > strips.WHOLE:
+            return strips.peak(self.config.width_generator, content[0] * content[1])
+        return super().bytes_for(content, styles)
 
     @property
     def grey_sides(self) -> tuple[Side, ...]:

@@ -18,7 +18,7 @@ the same balance.
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -31,7 +31,7 @@ from gan_style.config import at_least, at_most
 from gan_style.errors import ConfigError, TrainingError
 from gan_style.losses import perceptual
 from gan_style.losses.perceptual import ContentNorm, StyleLossName
-from gan_style.method import OptimisedMethod, Paper, Step, Style, Styles, styles_of
+from gan_style.method import STYLE_FILE, OptimisedMethod, Paper, Step, Style, Styles, styles_of
 from gan_style.nn.vgg import CAFFE_MEAN, VGG, Family, Padding, Pooling
 from gan_style.statistics import guide
 
@@ -197,8 +197,22 @@ class Method(OptimisedMethod):
         # Measured on a CPU at 512 pixels: 3.2 KB, 4.0 KB with borders that aren't zeros, 8 % less
         # in bf16; L-BFGS has two images a step that it remembers, and a few more.
         self.bytes_per_pixel = 3300.0 if config.padding == "zeros" else 4000.0
+        # 810 to 850 of a style, whose features are computed once and without gradients.
+        self.style_bytes_per_pixel = 850.0 if config.padding == "zeros" else 1100.0
         if config.optimizer == "lbfgs":
             self.bytes_per_pixel += 24 * config.history + 350
+
+    def bytes_for(self, content: tuple[int, int], styles: Sequence[tuple[int, int]] = ()) -> float:
+        """As measured: of the optimisation, or of the look at the largest style before it."""
+        pixels = content[0] * content[1]
+        own, of_styles, files = super().bytes_for(content), 0.0, 0
+        for style in styles:
+            longer = max(content) * self.config.style_scale
+            height, width = _longer_size(style, longer, min(self.smallest, *style))
+            of_styles = max(of_styles, height * width * self.style_bytes_per_pixel)
+            files += style[0] * style[1]
+        # Beside a style there are the content's features and what the coarser scale has left.
+        return max(own, 1000 * pixels + of_styles) + STYLE_FILE * files
 
     @cached_property
     def vgg(self) -> VGG:
@@ -276,6 +290,7 @@ class Method(OptimisedMethod):
                     positions = _positions(style.style_mask, of_style[name])
                     target = loss.of(of_style[name], positions)
                     targets.append((style.weight * share, name, where, target))
+                del of_style  # before those of the next are computed
 
         def objective(image: Tensor) -> dict[str, Tensor]:
             features = self._features(image)
@@ -449,9 +464,11 @@ def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _longer_side(images: Tensor, longer: float, smallest: int) -> Tensor:
-    """Scaled so that the longer side is `longer`, and the shorter one at least `smallest`."""
     height, width = images.shape[-2:]
-    scale = longer / max(height, width)
-    return _resized(
-        images, (max(smallest, round(height * scale)), max(smallest, round(width * scale)))
-    )
+    return _resized(images, _longer_size((height, width), longer, smallest))
+
+
+def _longer_size(size: tuple[int, int], longer: float, smallest: int) -> tuple[int, int]:
+    """Scaled so that the longer side is `longer`, and the shorter one at least `smallest`."""
+    scale = longer / max(size)
+    return max(smallest, round(size[0] * scale)), max(smallest, round(size[1] * scale))

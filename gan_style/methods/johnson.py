@@ -26,13 +26,14 @@ from torch import Tensor, nn
 
 from gan_style import strips
 from gan_style.config import LONGEST, at_least, at_most
-from gan_style.errors import ConfigError
-from gan_style.images import load_image, resize, to_array, to_tensor
+from gan_style.errors import ConfigError, DataError
+from gan_style.images import read_picture, resize, to_array, to_tensor
 from gan_style.losses import perceptual
 from gan_style.losses.perceptual import Statistic
 from gan_style.method import Batch, Paper, Side, Styles, TrainedMethod
 from gan_style.nn.transform_net import Output, TransformNet, Upsample
 from gan_style.nn.vgg import VGG
+from gan_style.statistics import guide
 
 PAPER = Paper(
     title="Perceptual Losses for Real-Time Style Transfer and Super-Resolution",
@@ -135,11 +136,11 @@ class Method(TrainedMethod):
         """The contents alone."""
         return (self.config.content_side,)
 
-    def bytes_for(self, pixels: int) -> float:
+    def bytes_for(self, content: tuple[int, int], styles: Sequence[tuple[int, int]] = ()) -> float:
         """As measured, and large contents in strips."""
-        if pixels > strips.WHOLE:
-            return strips.peak(self.config.width_generator, pixels)
-        return super().bytes_for(pixels)
+        if content[0] * content[1] > strips.WHOLE:
+            return strips.peak(self.config.width_generator, content[0] * content[1])
+        return super().bytes_for(content, styles)
 
     @property
     def translators(self) -> tuple[str, ...]:
@@ -196,10 +197,12 @@ class Method(TrainedMethod):
         """The style's Gram matrices, worked out once; on the device of `like`."""
         if not self._style_targets:
             loss = perceptual.STYLE_LOSSES[self.config.style_loss]
+            image, mask = self._style_image()
             with torch.no_grad():
-                features = self._features(self._style_image().to(like))
+                features = self._features(image.to(like))
                 self._style_targets = {
-                    name: loss.of(features[name], None) for name in self.config.layers
+                    name: loss.of(features[name], _positions(mask, features[name]))
+                    for name in self.config.layers
                 }
         self._style_targets = {  # the same tensors where they are on the device already
             name: tuple(part.to(like.device) for part in target)
@@ -207,13 +210,25 @@ class Method(TrainedMethod):
         }
         return self._style_targets
 
-    def _style_image(self) -> Tensor:
-        """(1, 3, H, W), scaled, and large enough for VGG."""
+    def _style_image(self) -> tuple[Tensor, Tensor | None]:
+        """(1, 3, H, W), scaled, and large enough for VGG; and its opacity, if it isn't opaque."""
         c = self.config
         if not c.style:
             raise ConfigError("--style is missing: johnson learns the style of one image")
-        array = to_array(load_image(Path(c.style)))
+        picture = read_picture(Path(c.style))
+        array = to_array(picture.image)
         sides = array.shape[:2]
         scale = c.style_size / max(sides) if c.style_size else 1.0
         height, width = (max(self.vgg.smallest, round(side * scale)) for side in sides)
-        return to_tensor(resize(array, (height, width)))[None]
+        image = to_tensor(resize(array, (height, width)))[None]
+        if picture.alpha is None:
+            return image, None
+        alpha = resize(to_array(picture.alpha), (height, width))
+        if not alpha.any():
+            raise DataError(f"--style {c.style}: it is transparent everywhere")
+        return image, to_tensor(alpha[..., None])[None]
+
+
+def _positions(mask: Tensor | None, features: Tensor) -> Tensor | None:
+    """The part of a style that counts: what is transparent doesn't, as if masked."""
+    return None if mask is None else guide(mask.to(features), features.shape[-2:])
