@@ -135,7 +135,8 @@ def translate(
     which = f"{weights} weights" if record else ""
     if weights == "best":
         note = checkpoint.kid_of(Path(run), built.translators[0])
-        which += f" (KID {note['kid']:.4f} after {note['images']} images)"
+        beside = f"; unchanged: {note['unchanged']:.4f}" if "unchanged" in note else ""
+        which += f" (KID {note['kid']:.4f} after {note['images']} images{beside})"
     made_by = _label(name, method_config, which)
     print(f"{images}, {made_by}, {place} in {numbers} -> {folder}")
     bad = translation.translate_files(

@@ -21,7 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -347,7 +347,7 @@ class DomainPair:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def samples(self, count: int) -> Batch:
+    def samples(self, count: int, use: Literal["test", "train"] = "test") -> Batch:
         """`count` fixed test images a side (training images where there are no test images).
 
         Scaled like all others and cropped in the middle to `size` x `width`, or to as much of it as
@@ -355,7 +355,8 @@ class DomainPair:
         """
         batch = Batch()
         for side in self.sides:
-            batch[side] = self._middle(self.domain.test(side) or self.domain.train(side), count)
+            files = self.domain.test(side) if use == "test" else ()
+            batch[side] = self._middle(files or self.domain.train(side), count)
         return batch
 
     def _middle(self, files: Sequence[Path], count: int) -> Tensor:

@@ -19,7 +19,7 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from gan_style import checkpoint, runs
@@ -74,6 +74,26 @@ def spent(config: TrainConfig, images: int, seconds: float, epoch: int) -> float
     if config.minutes is not None:
         return min(1.0, seconds / (60 * config.minutes))
     return min(1.0, images / (config.images or config.epochs_in_all * epoch))
+
+
+def averaging(ema: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]:
+    """How the averaged weights follow: for `AveragedModel`, whose first update is a copy.
+
+    The update after n others keeps the share min(ema, (1 + n) / (10 + n)) of the average, as
+    TensorFlow's ExponentialMovingAverage with `num_updates`
+    (https://www.tensorflow.org/api_docs/python/tf/train/ExponentialMovingAverage). So a short run's
+    average is of its later weights; with a decay of 0.999 from the start, that of 500 steps would
+    still be made of the first ones by 0.6.
+    """
+
+    @torch.no_grad()
+    def follow(averages: Sequence[Tensor], weights: Sequence[Tensor], updates: Tensor) -> None:
+        step = (9 / (10 + updates)).clamp(min=1 - ema)  # of the way; the count stays on its device
+        ways = torch._foreach_sub(weights, averages)
+        torch._foreach_mul_(ways, step)
+        torch._foreach_add_(averages, ways)
+
+    return follow
 
 
 @dataclass
@@ -150,9 +170,7 @@ class Trainer:
             parameters = [parameter for net in modules for parameter in net.parameters()]
             optimizers[player] = method.optimizer(player, parameters)
         self.averages = {
-            name: AveragedModel(
-                getattr(method, name), multi_avg_fn=get_ema_multi_avg_fn(config.ema)
-            )
+            name: AveragedModel(getattr(method, name), multi_avg_fn=averaging(config.ema))
             for name in (method.averaged if config.ema else ())
         }
         self.initial_rates = {
@@ -207,11 +225,13 @@ class Trainer:
         with (
             closing(batches), self._shown(), self._bar() as bar, postponed(self._on_signal)
         ):  # fmt: skip
+            if self._score_every and not self.scores.yardsticks:
+                started += self._without_training(bar, self.measure)
             if progress.images == 0:
                 self.draw_samples()
             while self.spent() < 1:
                 if _passed(self.scores.images, progress.images, self._score_every):
-                    started += self.score(bar)  # looking is no training
+                    started += self._without_training(bar, self.score)
                 self._set_learning_rates()
                 gathered = [self._next(batches) for _ in range(config.gradient_accumulation_steps)]
                 for player, terms in self._step(gathered):
@@ -243,7 +263,7 @@ class Trainer:
             if self.history.images:
                 self._log(gathered[-1], bar)
             if self._score_every and self.scores.images != progress.images:
-                self.score(bar)
+                self._without_training(bar, self.score)
             self.save()
             if self.drawn_after != progress.images:
                 self.draw_samples()
@@ -473,33 +493,44 @@ class Trainer:
             assert self.curves
             self.curves.picture(f"samples/{name}", picture, images)
 
-    def score(self, bar: tqdm) -> float:
-        """Compute KID in all directions and remember the weights of the lowest.
+    def _without_training(self, bar: tqdm, look: Callable[[], str]) -> float:
+        """Have KID computed, by a function that returns what there is to say of it.
 
         Returns:
             The seconds that it took, which are none of the training's: what is computed about a
             run must not change what `--minutes` makes of it.
         """
-        assert self.scorer
         if self._on_cuda:
             torch.cuda.synchronize(self.accelerator.device)  # until here it is training
-        started, scores = time.monotonic(), self.scores
+        started = time.monotonic()
         bar.set_description("computing KID")
-        weights = {n: self.net(n).state_dict() for n in self.method.directions.values()}
         with self._looking():
-            found = self.scorer.score(weights, self.progress.images, self.accelerator.device)
-        scores.files, scores.images = self.scorer.files, self.progress.images
-        for direction, score in found.items():
-            scores.add(direction, score, weights[self.method.directions[direction]])
-        values = {f"kid/{direction}": score.kid for direction, score in found.items()}
-        values |= {f"kid_std/{direction}": score.std for direction, score in found.items()}
-        assert self.curves
-        self.curves.scalars(values, scores.images)
+            said = look()
         bar.set_description()
-        bar.write(scores.line())
+        bar.write(said)
         seconds = time.monotonic() - started
         self.history.since += seconds
         return seconds
+
+    def measure(self) -> str:
+        """Compute what KID is to be compared with; a run does so once."""
+        assert self.scorer
+        self.scores.files = self.scorer.files
+        self.scores.yardsticks = self.scorer.yardsticks(self.accelerator.device)
+        return self.scores.yardsticks_line()
+
+    def score(self) -> str:
+        """Compute KID in all directions and remember the weights of the lowest."""
+        assert self.scorer
+        scores = self.scores
+        weights = {n: self.net(n).state_dict() for n in self.method.directions.values()}
+        found = self.scorer.score(weights, self.progress.images, self.accelerator.device)
+        scores.files, scores.images = self.scorer.files, self.progress.images
+        for direction, score in found.items():
+            scores.add(direction, score, weights[self.method.directions[direction]])
+        assert self.curves
+        self.curves.scalars(scores.curves(), scores.images)
+        return scores.line()
 
     def save(self) -> None:
         """Write a checkpoint of all processes and export the networks.
@@ -601,6 +632,7 @@ class Trainer:
         for direction, score in self.scores.best.items():
             path = checkpoint.weights_file(self.run, self.method.directions[direction], "best")
             note = {"direction": direction, "weights": "as trained (raw)", **asdict(score)}
+            note |= self.scores.references(direction)
             checkpoint.save_weights(
                 self.scores.weights[direction], path, config=self.record, kid=note
             )
@@ -677,7 +709,7 @@ class Trainer:
         for direction, weights in self.scores.weights.items():
             wanted = self.net(self.method.directions[direction]).state_dict()
             checkpoint.check_form(weights, wanted, f"best {direction}")
-        if self.scorer and self.scores.images and self.scores.files != self.scorer.files:
+        if self.scorer and self.scores.files and self.scores.files != self.scorer.files:
             self.scores, self.scores_anew = Scores(), True
         for name in self.names:
             self.net(name).load_state_dict(shared["nets"][name])
