@@ -12,8 +12,17 @@ from types import ModuleType
 from typing import Any, Literal
 
 from gan_style import command, launch, methods, runs
-from gan_style.config import Wanted, at_least, build, describe, did_you_mean, help_text, presets
-from gan_style.errors import ConfigError, DataError
+from gan_style.config import (
+    Wanted,
+    at_least,
+    build,
+    describe,
+    did_you_mean,
+    entries,
+    help_text,
+    presets,
+)
+from gan_style.errors import ConfigError, DataError, printable
 from gan_style.files import make_writable
 
 Weights = Literal["raw", "ema", "best"]  # of a run
@@ -39,6 +48,7 @@ def translate(
     precision: Wanted = "auto",
     seed: int = 0,
     device: str = "",
+    pattern: str = "{stem}",
     **options: str,
 ) -> None:
     """Translate images with a trained run, or with a method that needs no training of yours.
@@ -76,6 +86,8 @@ def translate(
         precision: fp32, bf16, fp16; auto is what this device is quickest in.
         seed: of noise that a method starts from.
         device: cpu, cuda, cuda:1, mps; cuda where there is one when not given.
+        pattern: what images are called: {stem} is the content's name, {style} that of the style
+            image, instead of a folder for each style; folders of contents stay.
         options: any option of the method.
     """
     at_least(1, batch_size=batch_size)
@@ -88,8 +100,10 @@ def translate(
     from gan_style import checkpoint, translation
     from gan_style.images import SUFFIXES
     from gan_style.method import OptimisedMethod
+    from gan_style.pairs import STEM, STYLE, check_pattern
     from gan_style.precision import choose
 
+    check_pattern(pattern)
     name, module, method_config, record = chosen.name, chosen.module, chosen.config, chosen.record
     if save_every and not issubclass(module.Method, OptimisedMethod):
         raise ConfigError(f"--save_every is {save_every}, but {name} has no iterations to show")
@@ -99,7 +113,7 @@ def translate(
             raise ConfigError(f"{name} takes its style from an image: give one as --style")
         jobs = translation.jobs_with_styles(
             Path(content), style, style_weights, content_masks, style_masks,
-            Path(pairs) if pairs else None,
+            Path(pairs) if pairs else None, pattern,
         )  # fmt: skip
     else:
         _refuse_styles(
@@ -107,9 +121,13 @@ def translate(
             content_masks=content_masks, style_masks=style_masks,
             colour="" if colour == "style" else colour,
         )  # fmt: skip
-        jobs = translation.jobs_without_styles(Path(content))
+        if STYLE in pattern:
+            raise ConfigError(f"--pattern is {pattern!r}, but {name} takes no style image")
+        jobs = translation.jobs_without_styles(Path(content), pattern)
     folder = Path(out) if out else _default_folder(run, name, method_config)
     single = bool(out) and folder.suffix.lower() in SUFFIXES and not folder.is_dir()
+    if single and pattern != STEM:
+        raise ConfigError(f"--pattern is {pattern!r}, but --out names the one image: give one")
     if single:
         folder, jobs = _single(folder, jobs)
     if not resume:
@@ -275,7 +293,13 @@ def _label(name: str, method_config: Any, weights: str) -> str:
 
 
 def grid(
-    content: str, translated: str, out: str, count: int = 8, cell: int = 192, per_row: int = 1
+    content: str,
+    translated: str,
+    out: str,
+    count: int = 8,
+    cell: int = 192,
+    per_row: int = 1,
+    pattern: str = "{stem}",
 ) -> None:
     """Draw contents beside their translations as one picture.
 
@@ -291,26 +315,31 @@ def grid(
         count: contents, spread over the folder.
         cell: side of a picture in pixels.
         per_row: contents in a row.
+        pattern: what translations are called, as for translate.
     """
     from PIL import Image
 
     from gan_style import images
     from gan_style.files import atomic_file
+    from gan_style.pairs import STYLE, called, check_pattern, output_names
 
     at_least(1, count=count, cell=cell, per_row=per_row)
     if Path(out).suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ConfigError(f"--out is {out!r}, but must end in .png or .jpg")
-    names = _output_names(Path(content))
-    folders = [Path(folder) for folder in translated.split(",")]
+    check_pattern(pattern)
+    if STYLE in pattern:
+        raise ConfigError(f"--pattern is {pattern!r}, but a folder of a grid is of one style")
+    names = {path: called(pattern, name) for path, name in output_names(Path(content)).items()}
+    folders = [Path(folder) for folder in entries(translated)]
     common = [path for path, name in names.items() if all((f / name).is_file() for f in folders)]
     if not common:
         raise DataError(f"no image of --content {content} has a translation in {translated}")
     chosen = images.spread(common, count)
-    entries = [
+    cells = [
         [images.to_array(images.load_image(p)) for p in (path, *(f / names[path] for f in folders))]
         for path in chosen
     ]
-    rows = [list(chain(*entries[i : i + per_row])) for i in range(0, len(entries), per_row)]
+    rows = [list(chain(*cells[i : i + per_row])) for i in range(0, len(cells), per_row)]
     titles = [Path(content).name, *(folder.name for folder in folders)] * per_row
     picture = images.grid(rows, titles, cell)
     with atomic_file(Path(out)) as partial:
@@ -335,12 +364,14 @@ def evaluate(
     features: str = "",
     out: str = "",
     overwrite: bool = False,
+    pattern: str = "{stem}",
 ) -> None:
     """Measure a folder of translations, by whichever program they were made.
 
     Reads images and writes metrics.json: every metric's number, its uncertainty, and what it was
     computed by. Translations are called as their contents, or <style>/<content>, as translate
-    writes them. What can't be computed, for want of weights or images, says why.
+    writes them; other names by --pattern. What can't be computed, for want of weights or images,
+    says why; images that can't be read are left out, and named.
     Example: python -m gan_style evaluate --content data/monet2photo/testB
              --translated results/monet2photo/cyclegan/0001/translated/b2a
              --style data/monet2photo/testA
@@ -355,7 +386,8 @@ def evaluate(
             these and no others.
         truth: folder of true translations, called as the contents.
         reconstructed: folder of translations of the translations, back to the contents' side.
-        metrics: some of those that python -m gan_style metrics lists, joined by commas; or all.
+        metrics: some of those that python -m gan_style metrics lists, joined by commas; all when
+            not given, or all.
         size: side in pixels of the squares that all images are scaled to.
         seed: of the bootstrap, and of the subsets that the spread of a distance is of.
         batch_size: images at once; 1 on a CPU and 16 on an accelerator when not given.
@@ -364,6 +396,8 @@ def evaluate(
         features: folder where the collection's features are kept for the next time.
         out: file to write; <translated>/metrics.json when not given.
         overwrite: replace the file.
+        pattern: what translations are called, as for translate: '{stem}_fake' is x_fake.png of
+            x.jpg, '{stem}_in_{style}' has the style's name too; other images there don't count.
     """
     at_least(1, batch_size=batch_size, workers=workers)
     at_least(0, seed=seed)
@@ -371,15 +405,16 @@ def evaluate(
     from gan_style import evaluation
     from gan_style.files import write_json
     from gan_style.images import list_images
-    from gan_style.pairs import output_names
+    from gan_style.pairs import check_pattern, output_names
 
+    check_pattern(pattern)
     path = Path(out) if out else Path(translated) / "metrics.json"
     if path.exists() and not overwrite:
         raise DataError(f"{path} is there already: give another --out, or --overwrite")
-    columns = evaluation.choose([name for name in metrics.split(",") if name])
+    columns = evaluation.choose([*filter(None, entries(metrics))])
     samples = evaluation.match(
         Path(translated), Path(content), _path(style), _path(pairs), _path(truth),
-        _path(reconstructed),
+        _path(reconstructed), pattern,
     )  # fmt: skip
     target = _path(collection) or (Path(style) if Path(style).is_dir() and style else None)
     place = _float64(_device(device))
@@ -395,8 +430,9 @@ def evaluate(
     contents = list(output_names(Path(content), "content"))
     if target and not real:
         raise DataError(f"--collection {target}: no images in this folder")
-    values = evaluation.evaluate(samples, real, columns, how, _path(features))
-    protocol = evaluation.protocol(how, samples, real, contents)
+    seen = evaluation.Seen()
+    values = evaluation.evaluate(samples, real, columns, how, _path(features), seen)
+    protocol = evaluation.protocol(how, samples, real, contents, seen)
     record = {
         "made_by": evaluation.made_by(place),
         "protocol": protocol,
@@ -408,6 +444,9 @@ def evaluate(
     print("\n".join(evaluation.lines(columns, values)))
     if left := 0 if pairs else protocol["untranslated"]:
         print(f"{left} of {len(contents)} contents have no translation")
+    bad = evaluation.bad_note(seen, path.with_suffix(".left_out.txt"))
+    for note in filter(None, (evaluation.shapes_note(samples, seen), bad)):
+        print(printable(note))
     print(f"{len(samples)} images, numbers in {path}")
 
 
@@ -454,7 +493,7 @@ def cost(
     """
     at_least(1, runs=runs)
     at_least(0, limit=limit)
-    sides = [text.strip() for text in sizes.split(",") if text.strip()]
+    sides = [*filter(None, entries(sizes))]
     if not all(side.isdecimal() and int(side) for side in sides):
         raise ConfigError(f"--sizes is {sizes!r}, but must be pixels joined by commas")
     if out and Path(out).exists() and not overwrite:
@@ -508,12 +547,12 @@ def compare(config: str, redo: str = "", **options: str) -> None:
     """
     from gan_style import comparison, report
 
-    what, entries = comparison.read(Path(config), options)
+    what, methods_of_it = comparison.read(Path(config), options)
     typed = ["python", "-m", "gan_style", "compare", f"--config={config}"]
     typed += [f"--{key}={value}" for key, value in options.items()]
-    labels = [label for label in redo.split(",") if label]
+    labels = [*filter(None, entries(redo))]
     device = _float64(_device(what.device))
-    folder = comparison.compare(what, entries, shlex.join(typed), labels, device, print)
+    folder = comparison.compare(what, methods_of_it, shlex.join(typed), labels, device, print)
     print(f"report: {report.write(folder, what.rows)}")
 
 
@@ -631,12 +670,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "metrics": list_metrics,
     "weights": list_weights,
 }
-
-
-def _output_names(content: Path) -> dict[Path, Path]:
-    from gan_style.pairs import output_names
-
-    return output_names(content)
 
 
 def _refuse_existing(folder: Path, names: list[Path], overwrite: bool) -> None:

@@ -36,6 +36,7 @@ from gan_style.downloads import sha256_of
 from gan_style.errors import ConfigError, DataError, Interrupted, UserError
 from gan_style.files import atomic_folder, write_json
 from gan_style.images import (
+    ImageError,
     image_size,
     list_images,
     load_image,
@@ -127,7 +128,7 @@ class Comparison:
     @property
     def sides(self) -> list[str]:
         """The sides that methods are timed at, as they were typed."""
-        return [side.strip() for side in self.cost_sizes.split(",") if side.strip()]
+        return [*filter(None, config.entries(self.cost_sizes))]
 
     @property
     def results(self) -> Path:
@@ -261,7 +262,7 @@ def compare(
     work, report = comparison.results / "compare", comparison.results / "report"
     folders = {"content": str(content), "style": str(style), "collection": str(collection)}
     _refuse_foreign(report, folders)
-    columns = evaluation.choose([name for name in comparison.metrics.split(",") if name])
+    columns = evaluation.choose([*filter(None, config.entries(comparison.metrics))])
     pairs = make_pairs(work, content, style, comparison, say)
     say(f"{len(pairs.rows)} contents of {content}, each with a style of {style}")
     for label in redo:
@@ -625,14 +626,18 @@ class Bench:
             if path
         ]
         halves = [evaluation.HALVES, kid.SUBSET]
-        how = [self.how.size, self.how.seed, sorted(columns), halves]
+        ranges = [str(column.info.range) for _, column in sorted(columns.items())]
+        how = [self.how.size, self.how.seed, sorted(columns), halves, ranges]
         key = fingerprint(how, [*images, *self.real])
 
         def evaluate(resume: bool) -> bool:
             del resume
-            cache = self.work / "features"
-            found = evaluation.evaluate(samples, self.real, columns, self.how, cache)
-            write_json(out, {"made_by": evaluation.made_by(self.how.device), "values": found})
+            cache, seen = self.work / "features", evaluation.Seen()
+            found = evaluation.evaluate(samples, self.real, columns, self.how, cache, seen)
+            bad = evaluation.bad_note(seen, stages.folder / "left_out.txt")
+            notes = [note for note in (evaluation.shapes_note(samples, seen), bad) if note]
+            made_by = evaluation.made_by(self.how.device)
+            write_json(out, {"made_by": made_by, "values": found, "notes": notes})
             return not any(evaluation.WITHOUT in each.get("missing", "") for each in found.values())
 
         stages.do("evaluate", key, evaluate, out)
@@ -640,6 +645,7 @@ class Bench:
         try:
             record = read_json(out)
             then, found = _libraries(record["made_by"]), dict(record["values"])
+            row["notes"] += record.get("notes", [])
         except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise DataError(f"{out} is no evaluation: remove it ({error!r})") from error
         if different := [f"{name} {then[name]}" for name in then if then[name] != now.get(name)]:
@@ -838,7 +844,10 @@ def _libraries(made_by: Mapping[str, Any]) -> dict[str, str]:
 
 def _enlarged(samples: Sequence[evaluation.Sample]) -> list[str]:
     """A note of translations that are smaller than what they were made from."""
-    few = sum(min(image_size(s.translated)) < min(image_size(s.content)) for s in samples)
+    few = 0
+    for sample in samples:
+        with suppress(ImageError):  # which the evaluation tells of
+            few += min(image_size(sample.translated)) < min(image_size(sample.content))
     return [f"{few} of its {len(samples)} images are smaller than their contents"] if few else []
 
 

@@ -214,6 +214,11 @@ def at_most(most: float, **values: float | None) -> None:
             raise ConfigError(f"--{name} is {value}, but must be at most {most}")
 
 
+def entries(text: str) -> list[str]:
+    """What an option joins by commas, without the blanks beside them; nothing for no text."""
+    return [each.strip() for each in text.split(",")] if text.strip() else []
+
+
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     """The nearest known name as a question, or all of them."""
     known = sorted(known)

@@ -73,11 +73,12 @@ class Scores:
 
     def state(self) -> dict[str, Any]:
         """For `checkpoint.save_state`."""
-        last, best, yardsticks = (
-            {direction: asdict(each) for direction, each in numbers.items()}
-            for numbers in (self.last, self.best, self.yardsticks)
-        )
-        return {**vars(self), "last": last, "best": best, "yardsticks": yardsticks}
+        return {
+            **vars(self),
+            "last": {direction: asdict(each) for direction, each in self.last.items()},
+            "best": {direction: asdict(each) for direction, each in self.best.items()},
+            "yardsticks": {direction: asdict(each) for direction, each in self.yardsticks.items()},
+        }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Scores":
@@ -91,9 +92,10 @@ class Scores:
         }
         if not last.keys() == best.keys() == state["weights"].keys():
             raise ValueError("its last and lowest KIDs aren't of the same directions")
-        for each in (*last.values(), *best.values(), *yardsticks.values()):
-            known = [value for value in asdict(each).values() if value is not None]
-            if not all(isinstance(value, int | float) for value in known):
+        numbers = [asdict(each) for each in (*last.values(), *best.values())]
+        numbers += [asdict(each) for each in yardsticks.values()]
+        for known in numbers:
+            if not all(isinstance(value, int | float | None) for value in known.values()):
                 raise TypeError("a KID of it is no number")
         return cls(**{**state, "last": last, "best": best, "yardsticks": yardsticks})
 

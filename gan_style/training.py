@@ -76,7 +76,10 @@ def spent(config: TrainConfig, images: int, seconds: float, epoch: int) -> float
     return min(1.0, images / (config.images or config.epochs_in_all * epoch))
 
 
-def averaging(ema: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]:
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def averaging(ema: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
     """How the averaged weights follow: for `AveragedModel`, whose first update is a copy.
 
     The update after n others keeps the share min(ema, (1 + n) / (10 + n)) of the average, as
@@ -87,8 +90,9 @@ def averaging(ema: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tenso
     """
 
     @torch.no_grad()
-    def follow(averages: Sequence[Tensor], weights: Sequence[Tensor], updates: Tensor) -> None:
-        step = (9 / (10 + updates)).clamp(min=1 - ema)  # of the way; the count stays on its device
+    def follow(averages: Tensors, weights: Tensors, updates: Tensor | int) -> None:
+        assert isinstance(updates, Tensor)  # it stays on its device, which needn't be waited for
+        step = (9 / (10 + updates)).clamp(min=1 - ema)  # of the way
         ways = torch._foreach_sub(weights, averages)
         torch._foreach_mul_(ways, step)
         torch._foreach_add_(averages, ways)
