@@ -3,7 +3,7 @@
 import inspect
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from inspect import getdoc
 from itertools import chain
@@ -13,16 +13,18 @@ from typing import Any, Literal
 
 from gan_style import command, launch, methods, runs
 from gan_style.config import (
+    TrainConfig,
     Wanted,
     at_least,
     build,
+    convert,
     describe,
     did_you_mean,
     entries,
     help_text,
     presets,
 )
-from gan_style.errors import ConfigError, DataError, printable
+from gan_style.errors import ConfigError, DataError, UserError, printable
 from gan_style.files import make_writable
 
 Weights = Literal["raw", "ema", "best"]  # of a run
@@ -278,13 +280,18 @@ def _load_published(name: str, method: Any) -> None:
     """Fill the networks that translate needs with published weights."""
     from gan_style import weights
 
+    _check_published(name, method)
     for net in method.translators:
-        if net not in method.pretrained:
-            raise ConfigError(
-                f"{name} has no published weights: train it and give --run "
-                f"(python train.py --method {name} --help)"
-            )
         getattr(method, net).load_state_dict(weights.load(method.pretrained[net]))
+
+
+def _check_published(name: str, method: Any) -> None:
+    """Refuse a method of which no weights are published."""
+    if not set(method.translators) <= set(method.pretrained):
+        raise ConfigError(
+            f"{name} has no published weights: train it and give --run "
+            f"(python train.py --method {name} --help)"
+        )
 
 
 def _label(name: str, method_config: Any, weights: str) -> str:
@@ -540,6 +547,9 @@ def compare(config: str, redo: str = "", **options: str) -> None:
     method that fails is a row that says why.
     Example: python -m gan_style compare --config experiments/compare_oldmaster2modern.toml
 
+    Every table is checked first, and all mistakes told at once. Exit code 2 where a method has no
+    result.
+
     Args:
         config: TOML file: options of the comparison, and a table [methods.<label>] for each method.
         redo: labels of methods to do anew all the same, joined by commas.
@@ -547,13 +557,79 @@ def compare(config: str, redo: str = "", **options: str) -> None:
     """
     from gan_style import comparison, report
 
-    what, methods_of_it = comparison.read(Path(config), options)
+    what, methods_of_it = comparison.read(Path(config), options, _refusals)
     typed = ["python", "-m", "gan_style", "compare", f"--config={config}"]
     typed += [f"--{key}={value}" for key, value in options.items()]
     labels = [*filter(None, entries(redo))]
     device = _float64(_device(what.device))
     folder = comparison.compare(what, methods_of_it, shlex.join(typed), labels, device, print)
     print(f"report: {report.write(folder, what.rows)}")
+    failed = report.failed(folder)
+    if failed:
+        raise DataError(
+            f"{len(failed)} of {len(methods_of_it)} methods have no result: {', '.join(failed)}; "
+            "the report says why"
+        )
+
+
+def _refusals(entry) -> Iterator[str]:  # type: ignore[no-untyped-def]  # imported late
+    """What translate would refuse of a comparison's table at once, each option by itself."""
+    from gan_style import checkpoint
+    from gan_style.method import OptimisedMethod, TrainedMethod
+
+    if entry.translated:
+        return
+    name, record = entry.method or str(entry.train.get("method", TrainConfig.method)), None
+    try:
+        if entry.run:
+            record = runs.read(Path(entry.run))
+            name = record["train"]["method"]
+        elif entry.train:  # there is no run yet
+            record = {"method": {}}
+        module = methods.load(name)
+    except UserError as error:
+        yield str(error)
+        return
+    own = inspect.signature(translate, eval_str=True).parameters
+    options = {key: str(value) for key, value in entry.options.items()}
+    known = {key: value for key, value in options.items() if key in own and key != "options"}
+    others = {key: value for key, value in options.items() if key not in known}
+    sound = True
+    for key, value in options.items():
+        try:
+            if key in known:
+                convert(key, value, own[key].annotation)
+            else:
+                typed = _method_options(translate, name, {key: value}, record)
+                if record:
+                    _refuse_trained_in(module.Method, {key: value}, entry.run or "the run")
+                build(module.Config, {} if entry.train else typed)
+        except ConfigError as error:
+            sound = False
+            yield str(error)
+    if not sound or entry.train:
+        return
+    try:
+        weights = convert("weights", known.get("weights", "raw"), Weights)
+        chosen = _choose(translate, entry.run, entry.method, weights, others)
+        outline = checkpoint.outline(lambda: module.Method(chosen.config))
+        if entry.run:
+            checkpoint.check_networks(outline, Path(entry.run), weights)
+        elif isinstance(outline, TrainedMethod):
+            _check_published(name, outline)
+        if known.get("save_every", "0") != "0" and not issubclass(module.Method, OptimisedMethod):
+            raise ConfigError(
+                f"--save_every is {known['save_every']}, but {name} has no iterations"
+            )
+        blending = ("style_weights", "content_masks", "style_masks")
+        given = {key: known.get(key, "") for key in blending}
+        if module.PAPER.style != "image":
+            colour = known.get("colour", "style")
+            _refuse_styles(name, **given, colour="" if colour == "style" else colour)
+        for key in (key for key, value in given.items() if value):
+            raise ConfigError(f"--{key} is for several styles, but a pair has one: leave it out")
+    except UserError as error:
+        yield str(error)
 
 
 def write_report(report: str, rows: int | None = None) -> None:

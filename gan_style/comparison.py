@@ -20,12 +20,12 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from reprlib import repr as briefly  # of tables in each other, only the outermost
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 import torch
 
@@ -33,8 +33,8 @@ import gan_style
 from gan_style import checkpoint, command, config, evaluation, methods, metrics, runs
 from gan_style.config import LONGEST, at_least, at_most, did_you_mean
 from gan_style.downloads import sha256_of
-from gan_style.errors import ConfigError, DataError, Interrupted, UserError
-from gan_style.files import atomic_folder, write_json
+from gan_style.errors import ConfigError, DataError, Interrupted, UserError, printable
+from gan_style.files import atomic_folder, listed, write_json
 from gan_style.images import (
     ImageError,
     image_size,
@@ -45,15 +45,24 @@ from gan_style.images import (
     scaled_size,
     to_array,
 )
-from gan_style.method import Paper
+from gan_style.method import Paper, TrainedMethod
 from gan_style.metrics import kid
-from gan_style.pairs import draw_pairs, output_names, read_pairs, write_pairs
+from gan_style.pairs import (
+    STEM,
+    check_pattern,
+    draw_pairs,
+    output_names,
+    read_pairs,
+    write_pairs,
+)
 from gan_style.precision import Precision, choose
 from gan_style.reading import read_json
 from gan_style.signals import postponed
 
 GAN_STYLE = (sys.executable, "-m", "gan_style")
 POINTLESS = "not computed (of these images it says nothing)"
+NOTHING_TO_TRAIN_ON = "it has nothing to train on: give it a domain, or the comparison"
+PATTERN = "pattern"  # of another program's names
 TAIL = 4000  # characters of a failed command's output that its reason is looked for in
 UNCHANGED, STYLES = "unchanged", "style images"  # labels of the reference rows
 LABEL = re.compile(r"\w[\w .+()-]{0,63}")  # also a folder's name
@@ -161,7 +170,7 @@ class Entry:
         run: a trained run's folder; or
         train: options of train.py, for a run that is trained here unless it is there; or
         translated: a folder of PNGs that another program made of content/.
-        options: of translate, for all but the last.
+        options: of translate; for the last, at most a pattern of the names.
     """
 
     label: str
@@ -172,11 +181,22 @@ class Entry:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read(path: Path, typed: Mapping[str, str]) -> tuple[Comparison, list[Entry]]:
+def read(
+    path: Path,
+    typed: Mapping[str, str],
+    refusals: Callable[[Entry], Iterable[str]] = lambda entry: (),
+) -> tuple[Comparison, list[Entry]]:
     """A comparison's file, with the options `typed` over its own.
 
+    Everything that can be checked before something is made is checked, and all of it told at once.
+
+    Args:
+        path: the file.
+        typed: options over the file's.
+        refusals: what `translate` would refuse of an entry, each a line.
+
     Raises:
-        ConfigError: a file that can't be read, or says what nobody knows.
+        ConfigError: a file that can't be read, or says what nobody knows or can't be done.
     """
     content = config.parse_toml(path)
     tables = content.pop("methods", {})
@@ -187,43 +207,136 @@ def read(path: Path, typed: Mapping[str, str]) -> tuple[Comparison, list[Entry]]
     if not isinstance(tables, dict) or not tables:
         raise ConfigError(f"--config {path}: no table [methods.<label>], nothing to compare")
     comparison: Comparison = config.build(Comparison, {**content, **typed})
+    mistakes: list[str] = []
     if len({label.casefold() for label in tables}) < len(tables):
-        raise ConfigError(f"--config {path}: two methods have the same label")
-    return comparison, [_entry(path, label, table) for label, table in tables.items()]
+        mistakes.append("two methods have the same label")
+    entries = []
+    for label, table in tables.items():
+        if found := list(_of_form(label, table)):
+            mistakes += found
+            continue
+        entry = _entry(label, table)
+        entries.append(entry)
+        for reason in (*_of_images(comparison, entry), *refusals(entry)):
+            mistakes.append(f"methods.{label}: {reason}")
+    if mistakes:
+        mistakes = list(dict.fromkeys(mistakes))
+        told = listed([printable(each) for each in mistakes], comparison.results / "mistakes.txt")
+        raise ConfigError(f"--config {path}: {told}")
+    return comparison, entries
 
 
-def _entry(path: Path, label: str, table: Any) -> Entry:
+def _of_form(label: str, table: Any) -> Iterator[str]:
+    """What is wrong with a table whatever its options mean."""
     if not isinstance(table, dict):
-        raise ConfigError(f"--config {path}: methods.{label} is {briefly(table)}, no table")
+        yield f"methods.{label} is {briefly(table)}, no table"
+        return
     if not LABEL.fullmatch(label) or label.casefold() in TAKEN:
-        raise ConfigError(f"--config {path}: a method can't be called {label!r}")
+        yield f"a method can't be called {label!r}"
     for key in OURS:
         if key in table:
-            raise ConfigError(
-                f"--config {path}: methods.{label}.{key} is {briefly(table[key])}, but that is the "
+            yield (
+                f"methods.{label}.{key} is {briefly(table[key])}, but that is the "
                 "comparison's own, the same for all methods: leave it out"
             )
-    ours = {key: table[key] for key in ("method", "run", "train", "translated") if key in table}
+    ours = _kind(table)
     if len(ours) != 1:
-        raise ConfigError(
-            f"--config {path}: methods.{label} has {' and '.join(ours) or 'none'} of method, run, "
+        yield (
+            f"methods.{label} has {' and '.join(ours) or 'none'} of method, run, "
             "train and translated: it needs one"
         )
     for key, value in ours.items():
         if not isinstance(value, dict if key == "train" else str) or not value:
-            raise ConfigError(f"--config {path}: methods.{label}.{key} is {briefly(value)}")
+            yield f"methods.{label}.{key} is {briefly(value)}"
     options = {key: value for key, value in table.items() if key not in ours}
     train = ours.get("train", {})
-    for key, value in {**options, **train}.items():
+    for key, value in [*options.items(), *(train.items() if isinstance(train, dict) else ())]:
         if not key.isidentifier() or isinstance(value, dict | list):
-            raise ConfigError(f"--config {path}: methods.{label} has {key!r}, which is no option")
+            yield f"methods.{label} has {key!r}, which is no option"
     for key in ("run_dir", "resume"):
         if key in train:
-            raise ConfigError(
-                f"--config {path}: methods.{label}.train has {key}, but a run that is trained here "
+            yield (
+                f"methods.{label}.train has {key}, but a run that is trained here "
                 "lies with the comparison: leave it out"
             )
+
+
+def _kind(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a table's images come from."""
+    return {key: table[key] for key in ("method", "run", "train", "translated") if key in table}
+
+
+def _entry(label: str, table: Mapping[str, Any]) -> Entry:
+    ours = _kind(table)
+    options = {key: value for key, value in table.items() if key not in ours}
     return Entry(label=label, **ours, options=options)
+
+
+def _of_images(comparison: Comparison, entry: Entry) -> Iterator[str]:
+    """What is wrong with an entry that is trained here, or made by another program."""
+    if entry.translated:
+        pattern = entry.options.get(PATTERN, STEM)
+        for key in entry.options:
+            if key != PATTERN:
+                yield f"{key} is no option of another program's images: leave it out"
+        try:
+            check_pattern(str(pattern))
+            output_names(Path(entry.translated), "translated")
+        except UserError as error:
+            yield str(error)
+            if not Path(entry.translated).is_dir():
+                made = comparison.results / "compare" / "pairs" / "content"
+                yield f"translate {made} into it, which a comparison without this table makes"
+    elif PATTERN in entry.options:
+        yield f"{PATTERN} is for images of another program: leave it out"
+    if entry.train:
+        yield from _of_training(comparison, entry.train)
+
+
+def _of_training(comparison: Comparison, train: Mapping[str, Any]) -> Iterator[str]:
+    """What train.py would refuse of an entry's options at once."""
+    try:
+        flat = command.with_file(_with_domain(comparison, train))
+        name = str(flat.get("method", config.TrainConfig.method))
+        module = methods.load(name)
+        flat = command.with_preset(flat, command.preset_name(flat))
+    except UserError as error:
+        yield str(error)
+        return
+    if not issubclass(module.Method, TrainedMethod):
+        yield f"{name} has nothing to train: give it as method"
+        return
+    if not flat.get("domain") and not flat.get("data_a"):
+        yield NOTHING_TO_TRAIN_ON
+    kinds = (config.DataConfig, config.TrainConfig, module.Config)
+    hints = {key: hint for kind in kinds for key, hint in get_type_hints(kind).items()}
+    sound = True
+    for key, value in flat.items():  # each by itself, so that all are told
+        try:
+            if key not in hints and key != "preset":
+                known = [*hints, "preset"]
+                raise ConfigError(f"unknown option --{key}: {did_you_mean(key, known, '--')}")
+            if key in hints:
+                config.convert(key, value, hints[key])
+        except ConfigError as error:
+            sound = False
+            yield str(error)
+    for kind in kinds if sound else ():
+        try:
+            config.build(kind, flat)
+        except ConfigError as error:
+            yield str(error)
+    style = flat.get("style")
+    if module.PAPER.style == "fixed" and not (style and Path(str(style)).is_file()):
+        yield f"--style is {style!r}, but {name} learns one: give the file of its image"
+
+
+def _with_domain(comparison: Comparison, train: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a training, over what the comparison says of its images."""
+    options = {"data_root": comparison.data_root}
+    if comparison.domain:
+        options["domain"] = comparison.domain
+    return options | dict(train)
 
 
 Row = dict[str, Any]  # of a method in metrics.json
@@ -471,8 +584,9 @@ class Bench:
     def _outside(self, entry: Entry, row: Row) -> list[evaluation.Sample]:
         row["notes"].append(f"made by another program, found in {entry.translated}")
         return evaluation.match(
-            Path(entry.translated), self.pairs.content, self.pairs.style, self.pairs.file
-        )
+            Path(entry.translated), self.pairs.content, self.pairs.style, self.pairs.file,
+            pattern=str(entry.options.get(PATTERN, STEM)),
+        )  # fmt: skip
 
     def _ours(self, entry: Entry, stages: "Stages", row: Row) -> list[evaluation.Sample]:
         """Train, translate, there and back, and time a method of this package."""
@@ -528,13 +642,10 @@ class Bench:
 
     def _train(self, entry: Entry, stages: "Stages", row: Row) -> Path:
         """The folder of a run with an entry's options, trained unless it is there."""
-        options = {"data_root": self.comparison.data_root}
-        if self.comparison.domain:
-            options["domain"] = self.comparison.domain
-        options |= entry.train
+        options = _with_domain(self.comparison, entry.train)
         flat = command.with_file(options)
         if not flat.get("domain") and not flat.get("data_a"):
-            raise Failed("it has nothing to train on: give it a domain, or the comparison")
+            raise Failed(NOTHING_TO_TRAIN_ON)
         key = fingerprint([flat], _read_by_training(flat))
         run = stages.folder / f"run-{key[:8]}"  # a run of other options or images stays
         typed = [*GAN_STYLE, "train", f"--run_dir={run}", *_flags(options)]

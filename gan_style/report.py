@@ -94,6 +94,11 @@ def write(folder: Path, rows: int | None = None) -> Path:
     return folder / PAGE
 
 
+def failed(folder: Path) -> list[str]:
+    """Labels of the methods of the comparison in `folder` that have no result."""
+    return [method.label for method in record.read(folder).failed]
+
+
 Drawn = Mapping[str, tuple[Plot | None, str]]  # by file name, with the caption
 Shown = Sequence[tuple[int, list[Any]]]  # index of a pair, and its pictures
 

@@ -92,11 +92,13 @@ class Scores:
         }
         if not last.keys() == best.keys() == state["weights"].keys():
             raise ValueError("its last and lowest KIDs aren't of the same directions")
-        numbers = [asdict(each) for each in (*last.values(), *best.values())]
-        numbers += [asdict(each) for each in yardsticks.values()]
-        for known in numbers:
-            if not all(isinstance(value, int | float | None) for value in known.values()):
-                raise TypeError("a KID of it is no number")
+        numbers = [
+            each for score in (*last.values(), *best.values()) for each in vars(score).values()
+        ]
+        for known in yardsticks.values():
+            numbers += [known.unchanged, *([] if known.real is None else [known.real])]
+        if not all(isinstance(value, int | float) for value in numbers):
+            raise TypeError("a KID of it is no number")
         return cls(**{**state, "last": last, "best": best, "yardsticks": yardsticks})
 
     def references(self, direction: Direction) -> dict[str, float]:
