@@ -47,6 +47,7 @@ from gan_style.images import (
 )
 from gan_style.method import Paper, TrainedMethod
 from gan_style.metrics import kid
+from gan_style.pages.record import REAL, UNCHANGED
 from gan_style.pairs import (
     STEM,
     check_pattern,
@@ -64,7 +65,10 @@ POINTLESS = "not computed (of these images it says nothing)"
 NOTHING_TO_TRAIN_ON = "it has nothing to train on: give it a domain, or the comparison"
 PATTERN = "pattern"  # of another program's names
 TAIL = 4000  # characters of a failed command's output that its reason is looked for in
-UNCHANGED, STYLES = "unchanged", "style images"  # labels of the reference rows
+STYLES = REAL  # label of the reference row of the pairs' style images
+# Options that say how long an optimisation goes on, and which share of a recipe's is far below it.
+EFFORT, FAR_BELOW = ("iterations",), 1 / 4
+LITTLE = "its numbers say little of what the method can do"
 LABEL = re.compile(r"\w[\w .+()-]{0,63}")  # also a folder's name
 # Stages of a method's row, as a reader knows them.
 DONE = {
@@ -609,6 +613,7 @@ class Bench:
         options = {"direction": self.comparison.direction} if both_ways else {}
         options |= entry.options
         row["settings"] = _settings(name, known, record, entry.options)
+        row["short_of"] = _short_of(name, record, row["settings"], run)
         row["weights"] = _which(
             run, options.get("weights", "raw"), str(options.get("direction", ""))
         )
@@ -898,6 +903,7 @@ def _empty_row() -> Row:
         "licences": [],
         "commands": [],
         "notes": [],
+        "short_of": [],
         "error": None,
         "images": [],
         "values": {},
@@ -932,6 +938,43 @@ def _settings(
     chosen = command.with_preset({"method": name, **options}, preset)
     its = {key: value for key, value in chosen.items() if key in known or key in typed}
     return {**({"preset": preset} if preset else {}), **defaults, **its}
+
+
+def _short_of(
+    name: str, record: Mapping[str, Any] | None, settings: Mapping[str, Any], run: Path | None
+) -> list[str]:
+    """What of a method was done far less than its recipe says, a line each."""
+    if run is None or record is None:
+        typed = {"method": name, "preset": settings.get("preset", "")}
+        source = methods.source(name)
+        recipe = {each.name: each.default for each in config.describe(source)}
+        recipe |= command.with_preset(typed, command.preset_name(typed))
+        return [
+            f"{int(settings[key])} {key} of its recipe's {int(recipe[key])}: {LITTLE}"
+            for key in EFFORT
+            if key in recipe and int(settings[key]) < FAR_BELOW * int(recipe[key])
+        ]
+    trained = _progress(run).get("images")
+    images = _recipe_images(name, record)
+    if not isinstance(trained, int) or not images or trained >= FAR_BELOW * images:
+        return []
+    share = 100 * trained / images
+    return [f"trained on {trained:,} images, {share:.2g} % of its recipe's {images:,}: {LITTLE}"]
+
+
+def _recipe_images(name: str, record: Mapping[str, Any]) -> int:
+    """Images that a method's recipe trains on this domain; 0 where its images aren't here."""
+    data, preset = record["data"], record.get("preset", "")
+    known = preset in config.presets(methods.source(name))  # or another version's
+    method = {"method": name, "domain": data.get("domain", "")}
+    recipe = command.with_preset(method, preset if known else "")
+    if recipe.get("images"):
+        return int(recipe["images"])
+    folders = [folder for folder in _training_folders(data) if folder.is_dir()]
+    images = max((len(list_images(folder)) for folder in folders), default=0)
+    if data.get("data_a"):
+        images -= round(images * data["test_share"])
+    return images * int(recipe.get("epochs") or config.TrainConfig().epochs_in_all)
 
 
 def _which(run: Path | None, kind: str, direction: str) -> str:
@@ -971,13 +1014,19 @@ def _progress(run: Path) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def _read_by_training(options: Mapping[str, Any]) -> list[Path]:
-    """The images that a training with these options reads, as far as they are here."""
+def _training_folders(options: Mapping[str, Any]) -> list[Path]:
+    """The folders that a training with these options reads."""
     root = Path(str(options.get("data_root", ""))) / str(options.get("domain", ""))
     root = root if root.is_dir() else Path(str(options.get("domain", "")))
+    loose = [Path(options[side]) for side in ("data_a", "data_b") if options.get(side)]
     parts = [root / part for part in config.PARTS[:2]] if options.get("domain") else []
-    parts += [Path(options[side]) for side in ("data_a", "data_b") if options.get(side)]
-    images = [path for part in parts if part.is_dir() for path in list_images(part)]
+    return loose or parts
+
+
+def _read_by_training(options: Mapping[str, Any]) -> list[Path]:
+    """The images that a training with these options reads, as far as they are here."""
+    folders = (folder for folder in _training_folders(options) if folder.is_dir())
+    images = [path for folder in folders for path in list_images(folder)]
     style = Path(str(options.get("style", "")))
     return [*images, *([style] if style.is_file() else [])]
 

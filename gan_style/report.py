@@ -424,7 +424,10 @@ def _main_numbers(comparison: Comparison) -> Any:
             for row in whole.rows
             if not row.method.error
         ],
-        "remarks": tables.few(comparison, [metrics[place] for place in kept]),
+        "remarks": [
+            *tables.few(comparison, [metrics[place] for place in kept]),
+            *tables.cannot_tell(comparison, [metrics[place] for place in kept]),
+        ],
     }
 
 
@@ -437,6 +440,9 @@ def _known(comparison: Comparison) -> Iterator[str]:
     yield f"{words.plural(len(comparison.pairs), 'pair')}{against}{scaled}."
     if any(method.cost.training for method in comparison.working):
         yield "Intervals are over images: another training, of another seed, may differ by more."
+    for method in comparison.working:
+        for short in method.short_of:
+            yield f"{method.label}: {short}."
     if any("VGG" in m.title and comparison.values_of(m) for m in comparison.shown()):
         yield (
             "Numbers on VGG, which their titles say, favour methods that work with VGG's features, "

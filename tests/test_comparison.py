@@ -782,6 +782,33 @@ def test_a_signal_is_handed_on_and_waited_for(tmp_path):
     assert Path("saved").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"iterations": 15}, "15 iterations of its recipe's 500: its numbers say little"),
+        ({"iterations": 125}, ""),
+        ({}, ""),
+        ({"preset": "neural_style", "iterations": 125}, "125 iterations of its recipe's 1000"),
+    ],
+)
+def test_few_iterations_are_said(options, said):
+    settings = comparison._settings("gatys", ["iterations"], None, options)
+    lines = comparison._short_of("gatys", None, settings, None)
+    assert len(lines) == bool(said)
+    assert all(line.startswith(said) for line in lines)
+
+
+def test_a_short_training_is_said(calls, compare, train, toy):
+    train(domain=str(toy), images=2, run_dir="run")
+    record, _ = compare('[methods.gan]\nrun = "run"\n')
+    (line,) = record["methods"]["gan"]["short_of"]
+    # 200 epochs of 6 images
+    assert line.startswith("trained on 2 images, 0.17 % of its recipe's 1,200: its numbers say")
+    Path("run/progress.json").write_text(json.dumps({"images": 300}))
+    record, _ = compare('[methods.gan]\nrun = "run"\n')
+    assert record["methods"]["gan"]["short_of"] == []  # a quarter is enough
+
+
 def test_settings_are_all_options_of_a_preset():
     settings = comparison._settings(
         "gatys", ["iterations", "pooling"], None, {"preset": "paper", "iterations": 7}
