@@ -275,7 +275,11 @@ def test_a_filter_that_takes_the_colours_away_doesnt_win_in_silence(read, colour
     methods["a"]["values"]["lpips_alex"] = of_pairs(0.01, 0.01, 0.01, 0.01)
     metrics = (*comparisons.METRICS, *comparisons.COLOUR)
     closest, content, _, trade_off = answers.every(read(methods, metrics=metrics))
-    for answer in (closest, content, trade_off):
+    for method_of_it in methods.values():  # the trade-off by the Pareto front alone
+        method_of_it["values"].pop("artfid", None)
+    alone = answers.trade_off(read(methods, metrics=metrics))
+    assert alone.text.startswith("a is ahead in both")
+    for answer in (closest, content, trade_off, alone):
         assert ("But the colours of a are further from the style's" in answer.text) is warned
     if warned:
         assert (
@@ -289,7 +293,9 @@ def test_settings_far_below_a_recipe_stand_in_what_to_know(tmp_path):
     line = "15 iterations of its recipe's 500: its numbers say little of what the method can do"
     document["methods"]["near"]["short_of"] = [line]
     page = written(tmp_path, document)
-    assert f"near: {line}." in page.words()
+    words_of = page.words()
+    assert words_of.index("What to know") < words_of.index(f"near: {line}.")
+    assert words_of.index(f"near: {line}.") < words_of.index("Click a picture")  # and not far below
     text = (tmp_path / "report/report.md").read_text()
     assert text.index("## What to know") < text.index("- near: 15 iterations of its recipe's 500")
 

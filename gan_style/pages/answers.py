@@ -224,10 +224,11 @@ def _cannot_tell(comparison: Comparison, metric: Metric) -> list[Part]:
             Part(text=f", {metric.short} {words.with_interval(each.values[metric.key])})"),
         )
     ]
+    differ, _ = apart(unchanged.values[metric.key], real.values[metric.key])
     parts = [
         Part(text="That can't be told of these images: "),
         *ends[:3],
-        Part(text=" can't be told from "),
+        Part(text=" come out better than " if differ else " can't be told from "),
         *ends[3:],
         Part(text=", so that a place between them says nothing. By the values alone: "),
     ]
@@ -366,6 +367,8 @@ def trade_off(comparison: Comparison) -> Answer:
         parts += [*([Part(text=" ")] if parts else []), *_names(best)]
         if len(best) == 1:
             parts.append(Part(text=f" is ahead in both {both}, by the values alone."))
+            if not ordered or best[0] not in ordered.leaders:
+                parts += _colours(comparison, best)
         else:
             parts.append(
                 Part(
