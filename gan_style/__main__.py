@@ -22,6 +22,7 @@ from gan_style.config import (
     did_you_mean,
     entries,
     help_text,
+    mistakes,
     presets,
 )
 from gan_style.errors import ConfigError, DataError, UserError, printable
@@ -572,20 +573,22 @@ def compare(config: str, redo: str = "", **options: str) -> None:
         )
 
 
-def _refusals(entry) -> Iterator[str]:  # type: ignore[no-untyped-def]  # imported late
-    """What translate would refuse of a comparison's table at once, each option by itself."""
-    from gan_style import checkpoint
+def _refusals(compared, entry) -> Iterator[str]:  # type: ignore[no-untyped-def]  # imported late
+    """What can't be done of a comparison's table, by translate neither; each option by itself."""
+    from gan_style import checkpoint, comparison
     from gan_style.method import OptimisedMethod, TrainedMethod
 
+    yield from comparison.refusals(compared, entry)
     if entry.translated:
         return
-    name, record = entry.method or str(entry.train.get("method", TrainConfig.method)), None
+    name, record = entry.method, None
     try:
         if entry.run:
             record = runs.read(Path(entry.run))
             name = record["train"]["method"]
         elif entry.train:  # there is no run yet
             record = {"method": {}}
+            name = str(command.with_file(dict(entry.train)).get("method", TrainConfig.method))
         module = methods.load(name)
     except UserError as error:
         yield str(error)
@@ -594,20 +597,23 @@ def _refusals(entry) -> Iterator[str]:  # type: ignore[no-untyped-def]  # import
     options = {key: str(value) for key, value in entry.options.items()}
     known = {key: value for key, value in options.items() if key in own and key != "options"}
     others = {key: value for key, value in options.items() if key not in known}
-    sound = True
+    found = []
     for key, value in options.items():
         try:
             if key in known:
                 convert(key, value, own[key].annotation)
-            else:
-                typed = _method_options(translate, name, {key: value}, record)
-                if record:
-                    _refuse_trained_in(module.Method, {key: value}, entry.run or "the run")
-                build(module.Config, {} if entry.train else typed)
+                continue
+            _method_options(translate, name, {key: value}, record)
+            if record:
+                _refuse_trained_in(module.Method, {key: value}, entry.run or "the run")
         except ConfigError as error:
-            sound = False
-            yield str(error)
-    if not sound or entry.train:
+            found.append(str(error))
+    if record:
+        found += mistakes(module.Config, record["method"] | others)
+    elif (preset := others.get("preset", "")) in ("", *presets(methods.source(name))):
+        found += mistakes(module.Config, command.with_preset(others | {"method": name}, preset))
+    if found or entry.train:
+        yield from found
         return
     try:
         weights = convert("weights", known.get("weights", "raw"), Weights)

@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from reprlib import repr as briefly  # of tables in each other, only the outermost
-from typing import Any, cast, get_type_hints
+from typing import Any, cast
 
 import torch
 
@@ -188,16 +188,16 @@ class Entry:
 def read(
     path: Path,
     typed: Mapping[str, str],
-    refusals: Callable[[Entry], Iterable[str]] = lambda entry: (),
+    refusals: Callable[[Comparison, Entry], Iterable[str]] = lambda comparison, entry: (),
 ) -> tuple[Comparison, list[Entry]]:
     """A comparison's file, with the options `typed` over its own.
 
-    Everything that can be checked before something is made is checked, and all of it told at once.
+    All mistakes of all tables are told at once.
 
     Args:
         path: the file.
         typed: options over the file's.
-        refusals: what `translate` would refuse of an entry, each a line.
+        refusals: what can't be done of an entry that is written well, a line each.
 
     Raises:
         ConfigError: a file that can't be read, or says what nobody knows or can't be done.
@@ -221,8 +221,7 @@ def read(
             continue
         entry = _entry(label, table)
         entries.append(entry)
-        for reason in (*_of_images(comparison, entry), *refusals(entry)):
-            mistakes.append(f"methods.{label}: {reason}")
+        mistakes += [f"methods.{label}: {reason}" for reason in refusals(comparison, entry)]
     if mistakes:
         mistakes = list(dict.fromkeys(mistakes))
         told = listed([printable(each) for each in mistakes], comparison.results / "mistakes.txt")
@@ -276,8 +275,8 @@ def _entry(label: str, table: Mapping[str, Any]) -> Entry:
     return Entry(label=label, **ours, options=options)
 
 
-def _of_images(comparison: Comparison, entry: Entry) -> Iterator[str]:
-    """What is wrong with an entry that is trained here, or made by another program."""
+def refusals(comparison: Comparison, entry: Entry) -> Iterator[str]:
+    """What can't be done of an entry that is trained here, or made by another program."""
     if entry.translated:
         pattern = entry.options.get(PATTERN, STEM)
         for key in entry.options:
@@ -313,23 +312,11 @@ def _of_training(comparison: Comparison, train: Mapping[str, Any]) -> Iterator[s
     if not flat.get("domain") and not flat.get("data_a"):
         yield NOTHING_TO_TRAIN_ON
     kinds = (config.DataConfig, config.TrainConfig, module.Config)
-    hints = {key: hint for kind in kinds for key, hint in get_type_hints(kind).items()}
-    sound = True
-    for key, value in flat.items():  # each by itself, so that all are told
-        try:
-            if key not in hints and key != "preset":
-                known = [*hints, "preset"]
-                raise ConfigError(f"unknown option --{key}: {did_you_mean(key, known, '--')}")
-            if key in hints:
-                config.convert(key, value, hints[key])
-        except ConfigError as error:
-            sound = False
-            yield str(error)
-    for kind in kinds if sound else ():
-        try:
-            config.build(kind, flat)
-        except ConfigError as error:
-            yield str(error)
+    known = [*(each.name for kind in kinds for each in fields(kind)), "preset"]
+    for key in flat.keys() - set(known):
+        yield f"unknown option --{key}: {did_you_mean(key, known, '--')}"
+    for kind in kinds:
+        yield from config.mistakes(kind, flat)
     style = flat.get("style")
     if module.PAPER.style == "fixed" and not (style and Path(str(style)).is_file()):
         yield f"--style is {style!r}, but {name} learns one: give the file of its image"

@@ -243,6 +243,11 @@ def test_pngs_of_another_program_are_a_method(calls, compare, toy):
     assert row["values"]["ssim"]["value"] == pytest.approx(1)
 
 
+def test_a_folder_that_has_gone_meanwhile_is_a_row(calls, compare):
+    record, _ = compare('[methods.none]\ntranslated = "x"')
+    assert "no such file or folder" in record["methods"]["none"]["error"]
+
+
 def test_other_programs_images_are_found_by_their_pattern(calls, compare, tmp_path):
     compare(ADAIN)
     made = tmp_path / "made"
@@ -695,6 +700,33 @@ def test_every_mistake_of_every_table_is_named_before_anything_runs(toy, gan_sty
     assert [path.name for path in Path("results/toy").iterdir()] == ["mistakes.txt"]
 
 
+def test_options_that_belong_together_are_no_mistake(toy):
+    Path("tiny.toml").write_text('method = "dualgan"\nimages = 1\n')
+    text = """
+[methods.Gatys]
+method = "gatys"
+style_layers = "relu1_1, relu2_1"
+style_layer_weights = "1, 2"
+content_layer = "relu1_1"
+weights = "raw"
+[methods.Paper]
+method = "gatys"
+preset = "paper"
+iterations = 3
+save_every = 1
+[methods.Dual.train]
+config = "tiny.toml"
+channels_a = 1
+preset = "2017-classic"
+[methods.Dual]
+weights = "ema"
+batch_size = 2
+"""
+    Path("x.toml").write_text(HEAD + text)
+    _, entries = comparison.read(Path("x.toml"), {}, _refusals)
+    assert [entry.label for entry in entries] == ["Gatys", "Paper", "Dual"]
+
+
 def test_a_folder_that_isnt_there_yet_says_how_to_come_by_its_contents(toy, gan_style, refusal):
     Path("x.toml").write_text(HEAD + '[methods.Other]\ntranslated = "nosuchdir"\n')
     line = refusal(gan_style, "compare", config="x.toml")
@@ -704,11 +736,13 @@ def test_a_folder_that_isnt_there_yet_says_how_to_come_by_its_contents(toy, gan_
 
 def test_a_run_of_the_wrong_weights_is_refused_at_once(train, toy, gan_style, refusal):
     train(domain=str(toy), images=1, ema=0.0, run_dir="run")
-    text = '[methods.A]\nrun = "run"\nweights = "ema"\n[methods.B]\nrun = "run"\ncolour = "luma"'
+    text = '[methods.A]\nrun = "run"\nweights = "ema"\n[methods.B]\nrun = "run"\ncolour = "luma"\n'
+    text += '[methods.C]\nrun = "run"\ndirektion = "b2a"\n'
     Path("x.toml").write_text(HEAD + text)
     line = refusal(gan_style, "compare", config="x.toml")
     assert "methods.A: run/gen_ab.ema.safetensors isn't there" in line
     assert "methods.B: --colour is 'luma', but cyclegan takes no style image" in line
+    assert "methods.C: unknown option --direktion: did you mean '--direction'?" in line
 
 
 def test_a_failed_row_is_told_by_the_exit_code(calls, gan_style, toy, refusal, monkeypatch):
@@ -728,9 +762,9 @@ def test_the_comparisons_of_the_experiments_are_found_sound(name):
     style = Path("data/monet2photo/trainA/00282.jpg")
     style.parent.mkdir(parents=True)
     style.touch()
-    _, entries = comparison.read(Path(f"experiments/{name}.toml"), {})
+    what, entries = comparison.read(Path(f"experiments/{name}.toml"), {})
     assert entries
-    assert [line for each in entries if not each.run for line in _refusals(each)] == []
+    assert [line for each in entries if not each.run for line in _refusals(what, each)] == []
 
 
 def test_redo_wants_a_label(calls, compare):
