@@ -5,7 +5,7 @@ import inspect
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from inspect import getdoc
 from itertools import chain
@@ -16,16 +16,20 @@ from typing import Any, Literal
 import gan_style
 from gan_style import command, methods, runs
 from gan_style.config import (
+    TrainConfig,
     Wanted,
     at_least,
     build,
+    convert,
     describe,
     did_you_mean,
+    entries,
     help_text,
+    mistakes,
     presets,
     refuse_unknown,
 )
-from gan_style.errors import ConfigError, DataError
+from gan_style.errors import ConfigError, DataError, UserError, printable
 from gan_style.files import listed, make_writable
 
 Weights = Literal["raw", "ema", "best"]  # of a run
@@ -52,6 +56,7 @@ def translate(
     precision: Wanted = "auto",
     seed: int = 0,
     device: str = "",
+    pattern: str = "{stem}",
     **options: str,
 ) -> None:
     """Translate images with a trained run, or with a method that needs no training of yours.
@@ -93,6 +98,8 @@ def translate(
         precision: fp32, bf16, fp16; auto is what this device is quickest in.
         seed: of noise that a method starts from.
         device: cpu, cuda, cuda:1, mps; cuda where there is one when not given.
+        pattern: what images are called: {stem} is the content's name, {style} that of the style
+            image, instead of a folder for each style; folders of contents stay.
         options: any option of the method.
     """
     at_least(1, batch_size=batch_size)
@@ -105,8 +112,10 @@ def translate(
     from gan_style import checkpoint, devices, translation
     from gan_style.images import SUFFIXES
     from gan_style.method import OptimisedMethod
+    from gan_style.pairs import STEM, STYLE, check_pattern
     from gan_style.precision import choose
 
+    check_pattern(pattern)
     name, module, method_config, record = chosen.name, chosen.module, chosen.config, chosen.record
     if save_every and not issubclass(module.Method, OptimisedMethod):
         raise ConfigError(f"--save_every is {save_every}, but {name} has no iterations to show")
@@ -116,7 +125,7 @@ def translate(
             raise ConfigError(f"{name} takes its style from an image: give one as --style")
         jobs = translation.jobs_with_styles(
             Path(content), style, style_weights, content_masks, style_masks,
-            Path(pairs) if pairs else None,
+            Path(pairs) if pairs else None, pattern,
         )  # fmt: skip
     else:
         _refuse_styles(
@@ -124,9 +133,13 @@ def translate(
             content_masks=content_masks, style_masks=style_masks,
             colour="" if colour == "style" else colour,
         )  # fmt: skip
-        jobs = translation.jobs_without_styles(Path(content))
+        if STYLE in pattern:
+            raise ConfigError(f"--pattern is {pattern!r}, but {name} takes no style image")
+        jobs = translation.jobs_without_styles(Path(content), pattern)
     folder = Path(out) if out else _default_folder(Path(content), chosen)
     single = bool(out) and folder.suffix.lower() in SUFFIXES and not folder.is_dir()
+    if single and pattern != STEM:
+        raise ConfigError(f"--pattern is {pattern!r}, but --out names the one image: give one")
     if single:
         folder, jobs = _single(folder, jobs, format)
     elif format:
@@ -155,7 +168,8 @@ def translate(
     which = f"{weights} weights" if record else ""
     if weights == "best":
         note = checkpoint.kid_of(Path(run), built.translators[0])
-        which += f" (KID {note['kid']:.4f} after {note['images']} images)"
+        beside = f"; unchanged: {note['unchanged']:.4f}" if "unchanged" in note else ""
+        which += f" (KID {note['kid']:.4f} after {note['images']} images{beside})"
     made_by = _label(name, method_config, which)
     print(f"{images}, {made_by}, {place} in {numbers} -> {folder}")
     notes: dict[str, None] = {}
@@ -309,13 +323,18 @@ def _load_published(name: str, method: Any) -> None:
     """Fill the networks that translate needs with published weights."""
     from gan_style import weights
 
+    _check_published(name, method)
     for net in method.translators:
-        if net not in method.pretrained:
-            raise ConfigError(
-                f"{name} has no published weights: train it and give --run "
-                f"(python train.py --method {name} --help)"
-            )
         getattr(method, net).load_state_dict(weights.load(method.pretrained[net]))
+
+
+def _check_published(name: str, method: Any) -> None:
+    """Refuse a method of which no weights are published."""
+    if not set(method.translators) <= set(method.pretrained):
+        raise ConfigError(
+            f"{name} has no published weights: train it and give --run "
+            f"(python train.py --method {name} --help)"
+        )
 
 
 def _label(name: str, method_config: Any, weights: str) -> str:
@@ -324,7 +343,13 @@ def _label(name: str, method_config: Any, weights: str) -> str:
 
 
 def grid(
-    content: str, translated: str, out: str, count: int = 8, cell: int = 192, per_row: int = 1
+    content: str,
+    translated: str,
+    out: str,
+    count: int = 8,
+    cell: int = 192,
+    per_row: int = 1,
+    pattern: str = "{stem}",
 ) -> None:
     """Draw contents beside their translations as one picture.
 
@@ -340,25 +365,29 @@ def grid(
         count: contents, spread over the folder.
         cell: side of a picture in pixels.
         per_row: contents in a row.
+        pattern: what translations are called, as for translate.
     """
     from gan_style import images
-    from gan_style.pairs import output_names
+    from gan_style.pairs import STYLE, called, check_pattern, output_names
 
     at_least(1, count=count, cell=cell, per_row=per_row)
     if Path(out).suffix.lower() not in images.WRITTEN:
         raise ConfigError(f"--out is {out!r}, but must end in {', '.join(images.WRITTEN)}")
-    names = output_names(Path(content))
-    folders = [Path(folder) for folder in translated.split(",")]
+    check_pattern(pattern)
+    if STYLE in pattern:
+        raise ConfigError(f"--pattern is {pattern!r}, but a folder of a grid is of one style")
+    names = {path: called(pattern, name) for path, name in output_names(Path(content)).items()}
+    folders = [Path(folder) for folder in entries(translated)]
     made = [{n: p for p, n in output_names(f, "translated").items()} for f in folders]
     common = [path for path, name in names.items() if all(name in each for each in made)]
     if not common:
         raise DataError(f"no image of --content {content} has a translation in {translated}")
     chosen = images.spread(common, count)
-    entries = [
+    cells = [
         [images.to_array(images.load_image(p)) for p in (path, *(m[names[path]] for m in made))]
         for path in chosen
     ]
-    rows = [list(chain(*entries[i : i + per_row])) for i in range(0, len(entries), per_row)]
+    rows = [list(chain(*cells[i : i + per_row])) for i in range(0, len(cells), per_row)]
     titles = [Path(content).name, *(folder.name for folder in folders)] * per_row
     picture = images.grid(rows, titles, cell)
     images.save_image(picture, Path(out))
@@ -382,12 +411,14 @@ def evaluate(
     features: str = "",
     out: str = "",
     overwrite: bool = False,
+    pattern: str = "{stem}",
 ) -> None:
     """Measure a folder of translations, by whichever program they were made.
 
     Reads images and writes metrics.json: every metric's number, its uncertainty, and what it was
     computed by. Translations are called as their contents, or <style>/<content>, as translate
-    writes them. What can't be computed, for want of weights or images, says why.
+    writes them; other names by --pattern. What can't be computed, for want of weights or images,
+    says why; images that can't be read are left out, and named.
     Example: python -m gan_style evaluate --content data/monet2photo/testB
              --translated results/monet2photo/cyclegan/0001/translated/testB/b2a
              --style data/monet2photo/testA
@@ -402,7 +433,8 @@ def evaluate(
             these and no others.
         truth: folder of true translations, called as the contents.
         reconstructed: folder of translations of the translations, back to the contents' side.
-        metrics: some of those that python -m gan_style metrics lists, joined by commas; or all.
+        metrics: some of those that python -m gan_style metrics lists, joined by commas; all when
+            not given, or all.
         size: side in pixels of the squares that all images are scaled to.
         seed: of the bootstrap, and of the subsets that the spread of a distance is of.
         batch_size: images at once; 1 on a CPU and 16 on an accelerator when not given.
@@ -411,6 +443,8 @@ def evaluate(
         features: folder where the collection's features are kept for the next time.
         out: file to write; <translated>/metrics.json when not given.
         overwrite: replace the file.
+        pattern: what translations are called, as for translate: '{stem}_fake' is x_fake.png of
+            x.jpg, '{stem}_in_{style}' has the style's name too; other images there don't count.
     """
     at_least(1, batch_size=batch_size, workers=workers)
     at_least(0, seed=seed)
@@ -418,15 +452,16 @@ def evaluate(
     from gan_style import devices, evaluation
     from gan_style.files import write_json
     from gan_style.images import list_images
-    from gan_style.pairs import output_names
+    from gan_style.pairs import check_pattern, output_names
 
+    check_pattern(pattern)
     path = Path(out) if out else Path(translated) / "metrics.json"
     if path.exists() and not overwrite:
         raise DataError(f"{path} is there already: give another --out, or --overwrite")
-    columns = evaluation.choose([name for name in metrics.split(",") if name])
+    columns = evaluation.choose([*filter(None, entries(metrics))])
     samples = evaluation.match(
         Path(translated), Path(content), _path(style), _path(pairs), _path(truth),
-        _path(reconstructed),
+        _path(reconstructed), pattern,
     )  # fmt: skip
     target = _path(collection) or (Path(style) if Path(style).is_dir() and style else None)
     _say_left_out(Path(translated), Path(content), *([target] if target else []))
@@ -443,8 +478,9 @@ def evaluate(
     contents = list(output_names(Path(content), "content"))
     if target and not real:
         raise DataError(f"--collection {target}: no images in this folder")
-    values = evaluation.evaluate(samples, real, columns, how, _path(features))
-    protocol = evaluation.protocol(how, samples, real, contents)
+    seen = evaluation.Seen()
+    values = evaluation.evaluate(samples, real, columns, how, _path(features), seen)
+    protocol = evaluation.protocol(how, samples, real, contents, seen)
     record = {
         "made_by": evaluation.made_by(place),
         "protocol": protocol,
@@ -456,6 +492,9 @@ def evaluate(
     print("\n".join(evaluation.lines(columns, values)))
     if left := 0 if pairs else protocol["untranslated"]:
         print(f"{left} of {len(contents)} contents have no translation")
+    bad = evaluation.bad_note(seen, path.with_suffix(".left_out.txt"))
+    for note in filter(None, (evaluation.shapes_note(samples, seen), bad)):
+        print(printable(note))
     print(f"{len(samples)} images, numbers in {path}")
 
 
@@ -502,7 +541,7 @@ def cost(
     """
     at_least(1, runs=runs)
     at_least(0, limit=limit)
-    sides = [text.strip() for text in sizes.split(",") if text.strip()]
+    sides = [*filter(None, entries(sizes))]
     if not all(side.isdecimal() and int(side) for side in sides):
         raise ConfigError(f"--sizes is {sizes!r}, but must be pixels joined by commas")
     if out and Path(out).exists() and not overwrite:
@@ -550,6 +589,9 @@ def compare(config: str, redo: str = "", **options: str) -> None:
     method that fails is a row that says why.
     Example: python -m gan_style compare --config experiments/compare_oldmaster2modern.toml
 
+    Every table is checked first, and all mistakes told at once. Exit code 2 where a method has no
+    result.
+
     Args:
         config: TOML file: options of the comparison, and a table [methods.<label>] for each method.
         redo: labels of methods to do anew all the same, joined by commas.
@@ -557,13 +599,84 @@ def compare(config: str, redo: str = "", **options: str) -> None:
     """
     from gan_style import comparison, devices, report
 
-    what, entries = comparison.read(Path(config), options)
+    what, methods_of_it = comparison.read(Path(config), options, _refusals)
     typed = ["python", "-m", "gan_style", "compare", f"--config={config}"]
     typed += [f"--{key}={value}" for key, value in options.items()]
-    labels = [label for label in redo.split(",") if label]
+    labels = [*filter(None, entries(redo))]
     device = _float64(devices.find(what.device))
-    folder = comparison.compare(what, entries, shlex.join(typed), labels, device, print)
+    folder = comparison.compare(what, methods_of_it, shlex.join(typed), labels, device, print)
     print(f"report: {report.write(folder, what.rows)}")
+    failed = report.failed(folder)
+    if failed:
+        raise DataError(
+            f"{len(failed)} of {len(methods_of_it)} methods have no result: {', '.join(failed)}; "
+            "the report says why"
+        )
+
+
+def _refusals(compared, entry) -> Iterator[str]:  # type: ignore[no-untyped-def]  # imported late
+    """What can't be done of a comparison's table, by translate neither; each option by itself."""
+    from gan_style import checkpoint, comparison
+    from gan_style.method import OptimisedMethod, TrainedMethod
+
+    yield from comparison.refusals(compared, entry)
+    if entry.translated:
+        return
+    name, record = entry.method, None
+    try:
+        if entry.run:
+            record = runs.read(Path(entry.run))
+            name = record["train"]["method"]
+        elif entry.train:  # there is no run yet
+            record = {"method": {}}
+            name = str(command.with_file(dict(entry.train)).get("method", TrainConfig.method))
+        module = methods.load(name)
+    except UserError as error:
+        yield str(error)
+        return
+    own = inspect.signature(translate, eval_str=True).parameters
+    options = {key: str(value) for key, value in entry.options.items()}
+    known = {key: value for key, value in options.items() if key in own and key != "options"}
+    others = {key: value for key, value in options.items() if key not in known}
+    found = []
+    for key, value in options.items():
+        try:
+            if key in known:
+                convert(key, value, own[key].annotation)
+                continue
+            _method_options(translate, name, {key: value}, record)
+            if record:
+                _refuse_trained_in(module.Method, {key: value}, entry.run or "the run")
+        except ConfigError as error:
+            found.append(str(error))
+    if record:
+        found += mistakes(module.Config, record["method"] | others)
+    elif (preset := others.get("preset", "")) in ("", *presets(methods.source(name))):
+        found += mistakes(module.Config, command.with_preset(others | {"method": name}, preset))
+    if found or entry.train:
+        yield from found
+        return
+    try:
+        weights = convert("weights", known.get("weights", "raw"), Weights)
+        chosen = _choose(translate, entry.run, entry.method, weights, others)
+        outline = checkpoint.outline(lambda: module.Method(chosen.config))
+        if entry.run:
+            checkpoint.check_networks(outline, Path(entry.run), weights)
+        elif isinstance(outline, TrainedMethod):
+            _check_published(name, outline)
+        if known.get("save_every", "0") != "0" and not issubclass(module.Method, OptimisedMethod):
+            raise ConfigError(
+                f"--save_every is {known['save_every']}, but {name} has no iterations"
+            )
+        blending = ("style_weights", "content_masks", "style_masks")
+        given = {key: known.get(key, "") for key in blending}
+        if module.PAPER.style != "image":
+            colour = known.get("colour", "style")
+            _refuse_styles(name, **given, colour="" if colour == "style" else colour)
+        for key in (key for key, value in given.items() if value):
+            raise ConfigError(f"--{key} is for several styles, but a pair has one: leave it out")
+    except UserError as error:
+        yield str(error)
 
 
 def write_report(report: str, rows: int | None = None) -> None:

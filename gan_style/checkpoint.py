@@ -189,15 +189,16 @@ def _line(error: BaseException) -> str:
 def kid_of(run: Path, name: str) -> dict[str, Any]:
     """What a network's best weights were chosen by.
 
-    `kid`, its `std`, the `direction`, `test_images` (of the side that has fewer), and the `images`
-    trained before.
+    `kid`, its `std`, the `direction`, `test_images` (of the side that has fewer), the `images`
+    trained before; and `unchanged`, the KID of images left alone, in files since there is one.
     """
     path = weights_file(run, name, "best")
     with _opened(path) as file:
         notes = file.metadata() or {}
     try:
         note: dict[str, Any] = parse_json(notes["kid"])
-        return note | {"kid": float(note["kid"]), "images": int(note["images"])}
+        numbers = {key: float(note[key]) for key in {"kid", *(note.keys() & {"unchanged"})}}
+        return note | numbers | {"images": int(note["images"])}
     except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} doesn't say what it was chosen by: {error!r}") from error
 

@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -34,9 +34,10 @@ import gan_style
 from gan_style import checkpoint, command, config, evaluation, methods, metrics, runs
 from gan_style.config import LONGEST, at_least, at_most, did_you_mean
 from gan_style.downloads import sha256_of
-from gan_style.errors import ConfigError, DataError, Interrupted, UserError
-from gan_style.files import atomic_folder, write_json
+from gan_style.errors import ConfigError, DataError, Interrupted, UserError, printable
+from gan_style.files import atomic_folder, listed, write_json
 from gan_style.images import (
+    ImageError,
     image_size,
     list_images,
     load_image,
@@ -45,9 +46,17 @@ from gan_style.images import (
     scaled_size,
     to_array,
 )
-from gan_style.method import Paper
+from gan_style.method import Paper, TrainedMethod
 from gan_style.metrics import kid
-from gan_style.pairs import draw_pairs, output_names, read_pairs, write_pairs
+from gan_style.pages.record import REAL, UNCHANGED
+from gan_style.pairs import (
+    STEM,
+    check_pattern,
+    draw_pairs,
+    output_names,
+    read_pairs,
+    write_pairs,
+)
 from gan_style.precision import Precision, choose
 from gan_style.progress import STDERR
 from gan_style.reading import read_json
@@ -55,8 +64,13 @@ from gan_style.signals import postponed
 
 GAN_STYLE = (sys.executable, "-m", "gan_style")
 POINTLESS = "not computed (of these images it says nothing)"
+NOTHING_TO_TRAIN_ON = "it has nothing to train on: give it a domain, or the comparison"
+PATTERN = "pattern"  # of another program's names
 TAIL = 4000  # characters of a failed command's output that its reason is looked for in
-UNCHANGED, STYLES = "unchanged", "style images"  # labels of the reference rows
+STYLES = REAL  # label of the reference row of the pairs' style images
+# Options that say how long an optimisation goes on, and which share of a recipe's is far below it.
+EFFORT, FAR_BELOW = ("iterations",), 1 / 4
+LITTLE = "its numbers say little of what the method can do"
 LABEL = re.compile(r"\w[\w .+()-]{0,63}")  # also a folder's name
 # Stages of a method's row, as a reader knows them.
 DONE = {
@@ -129,7 +143,7 @@ class Comparison:
     @property
     def sides(self) -> list[str]:
         """The sides that methods are timed at, as they were typed."""
-        return [side.strip() for side in self.cost_sizes.split(",") if side.strip()]
+        return [*filter(None, config.entries(self.cost_sizes))]
 
     @property
     def results(self) -> Path:
@@ -162,7 +176,7 @@ class Entry:
         run: a trained run's folder; or
         train: options of train.py, for a run that is trained here unless it is there; or
         translated: a folder of PNGs that another program made of content/.
-        options: of translate, for all but the last.
+        options: of translate; for the last, at most a pattern of the names.
     """
 
     label: str
@@ -173,11 +187,22 @@ class Entry:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read(path: Path, typed: Mapping[str, str]) -> tuple[Comparison, list[Entry]]:
+def read(
+    path: Path,
+    typed: Mapping[str, str],
+    refusals: Callable[[Comparison, Entry], Iterable[str]] = lambda comparison, entry: (),
+) -> tuple[Comparison, list[Entry]]:
     """A comparison's file, with the options `typed` over its own.
 
+    All mistakes of all tables are told at once.
+
+    Args:
+        path: the file.
+        typed: options over the file's.
+        refusals: what can't be done of an entry that is written well, a line each.
+
     Raises:
-        ConfigError: a file that can't be read, or says what nobody knows.
+        ConfigError: a file that can't be read, or says what nobody knows or can't be done.
     """
     content = config.parse_toml(path)
     tables = content.pop("methods", {})
@@ -186,43 +211,123 @@ def read(path: Path, typed: Mapping[str, str]) -> tuple[Comparison, list[Entry]]
     if not isinstance(tables, dict) or not tables:
         raise ConfigError(f"--config {path}: no table [methods.<label>], nothing to compare")
     comparison: Comparison = config.build(Comparison, {**content, **typed})
+    mistakes: list[str] = []
     if len({label.casefold() for label in tables}) < len(tables):
-        raise ConfigError(f"--config {path}: two methods have the same label")
-    return comparison, [_entry(path, label, table) for label, table in tables.items()]
+        mistakes.append("two methods have the same label")
+    entries = []
+    for label, table in tables.items():
+        if found := list(_of_form(label, table)):
+            mistakes += found
+            continue
+        entry = _entry(label, table)
+        entries.append(entry)
+        mistakes += [f"methods.{label}: {reason}" for reason in refusals(comparison, entry)]
+    if mistakes:
+        mistakes = list(dict.fromkeys(mistakes))
+        told = listed([printable(each) for each in mistakes], comparison.results / "mistakes.txt")
+        raise ConfigError(f"--config {path}: {told}")
+    return comparison, entries
 
 
-def _entry(path: Path, label: str, table: Any) -> Entry:
+def _of_form(label: str, table: Any) -> Iterator[str]:
+    """What is wrong with a table whatever its options mean."""
     if not isinstance(table, dict):
-        raise ConfigError(f"--config {path}: methods.{label} is {briefly(table)}, no table")
+        yield f"methods.{label} is {briefly(table)}, no table"
+        return
     if not LABEL.fullmatch(label) or label.casefold() in TAKEN:
-        raise ConfigError(f"--config {path}: a method can't be called {label!r}")
+        yield f"a method can't be called {label!r}"
     for key in OURS:
         if key in table:
-            raise ConfigError(
-                f"--config {path}: methods.{label}.{key} is {briefly(table[key])}, but that is the "
+            yield (
+                f"methods.{label}.{key} is {briefly(table[key])}, but that is the "
                 "comparison's own, the same for all methods: leave it out"
             )
-    ours = {key: table[key] for key in ("method", "run", "train", "translated") if key in table}
+    ours = _kind(table)
     if len(ours) != 1:
-        raise ConfigError(
-            f"--config {path}: methods.{label} has {' and '.join(ours) or 'none'} of method, run, "
+        yield (
+            f"methods.{label} has {' and '.join(ours) or 'none'} of method, run, "
             "train and translated: it needs one"
         )
     for key, value in ours.items():
         if not isinstance(value, dict if key == "train" else str) or not value:
-            raise ConfigError(f"--config {path}: methods.{label}.{key} is {briefly(value)}")
+            yield f"methods.{label}.{key} is {briefly(value)}"
     options = {key: value for key, value in table.items() if key not in ours}
     train = ours.get("train", {})
-    for key, value in {**options, **train}.items():
+    for key, value in [*options.items(), *(train.items() if isinstance(train, dict) else ())]:
         if not key.isidentifier() or isinstance(value, dict | list):
-            raise ConfigError(f"--config {path}: methods.{label} has {key!r}, which is no option")
+            yield f"methods.{label} has {key!r}, which is no option"
     for key in ("run_dir", "resume"):
         if key in train:
-            raise ConfigError(
-                f"--config {path}: methods.{label}.train has {key}, but a run that is trained here "
+            yield (
+                f"methods.{label}.train has {key}, but a run that is trained here "
                 "lies with the comparison: leave it out"
             )
+
+
+def _kind(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a table's images come from."""
+    return {key: table[key] for key in ("method", "run", "train", "translated") if key in table}
+
+
+def _entry(label: str, table: Mapping[str, Any]) -> Entry:
+    ours = _kind(table)
+    options = {key: value for key, value in table.items() if key not in ours}
     return Entry(label=label, **ours, options=options)
+
+
+def refusals(comparison: Comparison, entry: Entry) -> Iterator[str]:
+    """What can't be done of an entry that is trained here, or made by another program."""
+    if entry.translated:
+        pattern = entry.options.get(PATTERN, STEM)
+        for key in entry.options:
+            if key != PATTERN:
+                yield f"{key} is no option of another program's images: leave it out"
+        try:
+            check_pattern(str(pattern))
+            output_names(Path(entry.translated), "translated")
+        except UserError as error:
+            yield str(error)
+            if not Path(entry.translated).is_dir():
+                made = comparison.results / "compare" / "pairs" / "content"
+                yield f"translate {made} into it, which a comparison without this table makes"
+    elif PATTERN in entry.options:
+        yield f"{PATTERN} is for images of another program: leave it out"
+    if entry.train:
+        yield from _of_training(comparison, entry.train)
+
+
+def _of_training(comparison: Comparison, train: Mapping[str, Any]) -> Iterator[str]:
+    """What train.py would refuse of an entry's options at once."""
+    try:
+        flat = command.with_file(_with_domain(comparison, train))
+        name = str(flat.get("method", config.TrainConfig.method))
+        module = methods.load(name)
+        flat = command.with_preset(flat, command.preset_name(flat))
+    except UserError as error:
+        yield str(error)
+        return
+    if not issubclass(module.Method, TrainedMethod):
+        yield f"{name} has nothing to train: give it as method"
+        return
+    if not flat.get("domain") and not flat.get("data_a"):
+        yield NOTHING_TO_TRAIN_ON
+    kinds = (config.DataConfig, config.TrainConfig, module.Config)
+    known = [*(each.name for kind in kinds for each in fields(kind)), "preset"]
+    for key in flat.keys() - set(known):
+        yield f"unknown option --{key}: {did_you_mean(key, known, '--')}"
+    for kind in kinds:
+        yield from config.mistakes(kind, flat)
+    style = flat.get("style")
+    if module.PAPER.style == "fixed" and not (style and Path(str(style)).is_file()):
+        yield f"--style is {style!r}, but {name} learns one: give the file of its image"
+
+
+def _with_domain(comparison: Comparison, train: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a training, over what the comparison says of its images."""
+    options = {"data_root": comparison.data_root}
+    if comparison.domain:
+        options["domain"] = comparison.domain
+    return options | dict(train)
 
 
 Row = dict[str, Any]  # of a method in metrics.json
@@ -261,7 +366,7 @@ def compare(
     work, report = comparison.results / "compare", comparison.results / "report"
     folders = {"content": str(content), "style": str(style), "collection": str(collection)}
     _refuse_foreign(report, folders)
-    columns = evaluation.choose([name for name in comparison.metrics.split(",") if name])
+    columns = evaluation.choose([*filter(None, config.entries(comparison.metrics))])
     pairs = make_pairs(work, content, style, comparison, say)
     say(f"{len(pairs.rows)} contents of {content}, each with a style of {style}")
     for label in redo:
@@ -470,8 +575,9 @@ class Bench:
     def _outside(self, entry: Entry, row: Row) -> list[evaluation.Sample]:
         row["notes"].append(f"made by another program, found in {entry.translated}")
         return evaluation.match(
-            Path(entry.translated), self.pairs.content, self.pairs.style, self.pairs.file
-        )
+            Path(entry.translated), self.pairs.content, self.pairs.style, self.pairs.file,
+            pattern=str(entry.options.get(PATTERN, STEM)),
+        )  # fmt: skip
 
     def _ours(self, entry: Entry, stages: "Stages", row: Row) -> list[evaluation.Sample]:
         """Train, translate, there and back, and time a method of this package."""
@@ -494,6 +600,7 @@ class Bench:
         options = {"direction": self.comparison.direction} if both_ways else {}
         options |= entry.options
         row["settings"] = _settings(name, known, record, entry.options)
+        row["short_of"] = _short_of(name, record, row["settings"], run)
         row["weights"] = _which(
             run, options.get("weights", "raw"), str(options.get("direction", ""))
         )
@@ -527,13 +634,10 @@ class Bench:
 
     def _train(self, entry: Entry, stages: "Stages", row: Row) -> Path:
         """The folder of a run with an entry's options, trained unless it is there."""
-        options = {"data_root": self.comparison.data_root}
-        if self.comparison.domain:
-            options["domain"] = self.comparison.domain
-        options |= entry.train
+        options = _with_domain(self.comparison, entry.train)
         flat = command.with_file(options)
         if not flat.get("domain") and not flat.get("data_a"):
-            raise Failed("it has nothing to train on: give it a domain, or the comparison")
+            raise Failed(NOTHING_TO_TRAIN_ON)
         key = fingerprint([flat], _read_by_training(flat))
         run = stages.folder / f"run-{key[:8]}"  # a run of other options or images stays
         on_cpu = ["env", "ACCELERATE_USE_CPU=true"] if self.comparison.device == "cpu" else []
@@ -628,14 +732,18 @@ class Bench:
             if path
         ]
         halves = [evaluation.HALVES, kid.SUBSET]
-        how = [self.how.size, self.how.seed, sorted(columns), halves]
+        ranges = [str(column.info.range) for _, column in sorted(columns.items())]
+        how = [self.how.size, self.how.seed, sorted(columns), halves, ranges]
         key = fingerprint(how, [*images, *self.real])
 
         def evaluate(resume: bool) -> bool:
             del resume
-            cache = self.work / "features"
-            found = evaluation.evaluate(samples, self.real, columns, self.how, cache)
-            write_json(out, {"made_by": evaluation.made_by(self.how.device), "values": found})
+            cache, seen = self.work / "features", evaluation.Seen()
+            found = evaluation.evaluate(samples, self.real, columns, self.how, cache, seen)
+            bad = evaluation.bad_note(seen, stages.folder / "left_out.txt")
+            notes = [note for note in (evaluation.shapes_note(samples, seen), bad) if note]
+            made_by = evaluation.made_by(self.how.device)
+            write_json(out, {"made_by": made_by, "values": found, "notes": notes})
             return not any(evaluation.WITHOUT in each.get("missing", "") for each in found.values())
 
         stages.do("evaluate", key, evaluate, out)
@@ -643,6 +751,7 @@ class Bench:
         try:
             record = read_json(out)
             then, found = _libraries(record["made_by"]), dict(record["values"])
+            row["notes"] += record.get("notes", [])
         except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise DataError(f"{out} is no evaluation: remove it ({error!r})") from error
         if different := [f"{name} {then[name]}" for name in then if then[name] != now.get(name)]:
@@ -784,6 +893,7 @@ def _empty_row() -> Row:
         "licences": [],
         "commands": [],
         "notes": [],
+        "short_of": [],
         "error": None,
         "images": [],
         "values": {},
@@ -820,6 +930,43 @@ def _settings(
     return {**({"preset": preset} if preset else {}), **defaults, **its}
 
 
+def _short_of(
+    name: str, record: Mapping[str, Any] | None, settings: Mapping[str, Any], run: Path | None
+) -> list[str]:
+    """What of a method was done far less than its recipe says, a line each."""
+    if run is None or record is None:
+        typed = {"method": name, "preset": settings.get("preset", "")}
+        source = methods.source(name)
+        recipe = {each.name: each.default for each in config.describe(source)}
+        recipe |= command.with_preset(typed, command.preset_name(typed))
+        return [
+            f"{int(settings[key])} {key} of its recipe's {int(recipe[key])}: {LITTLE}"
+            for key in EFFORT
+            if key in recipe and int(settings[key]) < FAR_BELOW * int(recipe[key])
+        ]
+    trained = _progress(run).get("images")
+    images = _recipe_images(name, record)
+    if not isinstance(trained, int) or not images or trained >= FAR_BELOW * images:
+        return []
+    share = 100 * trained / images
+    return [f"trained on {trained:,} images, {share:.2g} % of its recipe's {images:,}: {LITTLE}"]
+
+
+def _recipe_images(name: str, record: Mapping[str, Any]) -> int:
+    """Images that a method's recipe trains on this domain; 0 where its images aren't here."""
+    data, preset = record["data"], record.get("preset", "")
+    known = preset in config.presets(methods.source(name))  # or another version's
+    method = {"method": name, "domain": data.get("domain", "")}
+    recipe = command.with_preset(method, preset if known else "")
+    if recipe.get("images"):
+        return int(recipe["images"])
+    folders = [folder for folder in _training_folders(data) if folder.is_dir()]
+    images = max((len(list_images(folder)) for folder in folders), default=0)
+    if data.get("data_a"):
+        images -= round(images * data["test_share"])
+    return images * int(recipe.get("epochs") or config.TrainConfig().epochs_in_all)
+
+
 def _which(run: Path | None, kind: str, direction: str) -> str:
     """Which weights a number belongs to."""
     if run is None:
@@ -841,7 +988,10 @@ def _libraries(made_by: Mapping[str, Any]) -> dict[str, str]:
 
 def _enlarged(samples: Sequence[evaluation.Sample]) -> list[str]:
     """A note of translations that are smaller than what they were made from."""
-    few = sum(min(image_size(s.translated)) < min(image_size(s.content)) for s in samples)
+    few = 0
+    for sample in samples:
+        with suppress(ImageError):  # which the evaluation tells of
+            few += min(image_size(sample.translated)) < min(image_size(sample.content))
     return [f"{few} of its {len(samples)} images are smaller than their contents"] if few else []
 
 
@@ -854,13 +1004,19 @@ def _progress(run: Path) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def _read_by_training(options: Mapping[str, Any]) -> list[Path]:
-    """The images that a training with these options reads, as far as they are here."""
+def _training_folders(options: Mapping[str, Any]) -> list[Path]:
+    """The folders that a training with these options reads."""
     root = Path(str(options.get("data_root", ""))) / str(options.get("domain", ""))
     root = root if root.is_dir() else Path(str(options.get("domain", "")))
+    loose = [Path(options[side]) for side in ("data_a", "data_b") if options.get(side)]
     parts = [root / part for part in config.PARTS[:2]] if options.get("domain") else []
-    parts += [Path(options[side]) for side in ("data_a", "data_b") if options.get(side)]
-    images = [path for part in parts if part.is_dir() for path in list_images(part)]
+    return loose or parts
+
+
+def _read_by_training(options: Mapping[str, Any]) -> list[Path]:
+    """The images that a training with these options reads, as far as they are here."""
+    folders = (folder for folder in _training_folders(options) if folder.is_dir())
+    images = [path for folder in folders for path in list_images(folder)]
     images += sorted(Path(str(options.get("start_from") or os.devnull)).glob("*.safetensors"))
     style = Path(str(options.get("style", "")))
     return [*images, *([style] if style.is_file() else [])]

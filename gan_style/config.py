@@ -11,7 +11,7 @@ import math
 import re
 import tomllib
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -223,6 +223,11 @@ def at_most(most: float, **values: float | None) -> None:
             raise ConfigError(f"--{name} is {value}, but must be at most {most}")
 
 
+def entries(text: str) -> list[str]:
+    """What an option joins by commas, without the blanks beside them; nothing for no text."""
+    return [each.strip() for each in text.split(",")] if text.strip() else []
+
+
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     """The nearest known name as a question, or all of them."""
     known = sorted(known)
@@ -310,6 +315,23 @@ def build(cls: type, options: Mapping[str, Any]) -> Any:
     return cls(
         **{key: convert(key, value, hints[key]) for key, value in options.items() if key in names}
     )
+
+
+def mistakes(cls: type, options: Mapping[str, Any]) -> Iterator[str]:
+    """Everything that `build` would refuse, where it stops at the first."""
+    left = dict(options)
+    while True:
+        try:
+            build(cls, left)
+        except ConfigError as error:
+            yield str(error)
+            named = [key for key in left if re.search(rf"--{re.escape(key)}\b", str(error))]
+            if not named:
+                return
+            for key in named:
+                del left[key]
+        else:
+            return
 
 
 def split(options: Mapping[str, Any], sections: Mapping[str, Iterable[str]]) -> dict[str, dict]:

@@ -24,7 +24,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -513,7 +513,7 @@ class DomainPair:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def samples(self, count: int) -> Batch:
+    def samples(self, count: int, use: Literal["test", "train"] = "test") -> Batch:
         """`count` fixed test images a side (training images where there are no test images).
 
         Scaled like all others and cropped in the middle to `size` x `width`, or to as much of it as
@@ -521,8 +521,8 @@ class DomainPair:
         """
         batch = Batch()
         for side in self.sides:
-            use = "test" if self.domain.test(side) else "train"
-            batch[side] = self._middle(f"{use}{side.upper()}", count)
+            tests = use == "test" and self.domain.test(side)
+            batch[side] = self._middle(f"{'test' if tests else 'train'}{side.upper()}", count)
         return batch
 
     def _middle(self, part: str, count: int) -> Tensor:

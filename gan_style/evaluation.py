@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,12 +28,22 @@ import gan_style
 from gan_style import metrics, runs
 from gan_style.config import did_you_mean
 from gan_style.downloads import sha256_of
-from gan_style.errors import ConfigError, DataError
-from gan_style.files import atomic_file
-from gan_style.images import image_size, load_image, resize, to_array, to_tensor
+from gan_style.errors import ConfigError, DataError, printable
+from gan_style.files import atomic_file, listed
+from gan_style.images import ImageError, load_image, resize, to_array, to_tensor
 from gan_style.metric import DerivedMetric, PairMetric, SetMetric
 from gan_style.metrics import Column, _features, kid
-from gan_style.pairs import output_names, read_pairs
+from gan_style.pairs import (
+    STEM,
+    STYLE,
+    by_name,
+    called,
+    found_in,
+    output_names,
+    read_pairs,
+    same,
+    stem_in,
+)
 from gan_style.progress import Bar
 from gan_style.weights import WeightsError
 
@@ -44,6 +54,8 @@ HALVES = 25  # random ones of two collections, for the spread of their distance
 SIGMAS = 1.96  # of a normal distribution's 95 %
 WITHOUT = "weights missing"
 SHOWN = 3  # examples in a message
+ALL = "all"
+RESHAPED = 0.02  # difference of two aspects from which on the shapes are said to differ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,16 +99,25 @@ class How:
     background: str = "white"
 
 
+@dataclass
+class Seen:
+    """What was met in the images of an evaluation."""
+
+    bad: dict[Path, ImageError] = field(default_factory=dict)  # left out
+    shapes: dict[Path, tuple[int, int]] = field(default_factory=dict)  # upright (height, width)
+
+
 def choose(names: Sequence[str]) -> dict[str, Column]:
-    """The columns of these names, and those that they are made of; all of them for none.
+    """The columns of these names, and those that they are made of; all for none, or for `all`.
 
     Raises:
         ConfigError: an unknown name.
     """
     every = metrics.columns()
+    names = () if ALL in names else names
     for name in names:
         if name not in every:
-            raise ConfigError(f"--metrics has {name!r}: {did_you_mean(name, every)}")
+            raise ConfigError(f"--metrics has {name!r}: {did_you_mean(name, [*every, ALL])}")
     wanted = {part for name in names for part in (name, *_made_of(every[name]))}
     return {key: column for key, column in every.items() if not names or key in wanted}
 
@@ -113,12 +134,14 @@ def match(
     pairs: Path | None = None,
     truth: Path | None = None,
     reconstructed: Path | None = None,
+    pattern: str = STEM,
 ) -> list[Sample]:
     """Find for every translation, by its name, what it was made from.
 
     x.png is the translation of the content x; y/x.png may also be that of x in the style y, as
     `translate` writes them. A single style image is everybody's. With `pairs`, these are what is
-    looked for: all of them in the one way, or all in the other.
+    looked for: all of them in the one way, or all in the other. With another `pattern` these are
+    the names that the pattern makes, and images that it doesn't fit are none of the translations.
 
     Raises:
         DataError: folders that are empty or don't belong together, with examples.
@@ -126,6 +149,8 @@ def match(
     made = _by_name(translated, "translated")
     contents = _by_name(content, "content")
     styles = _by_name(style, "style") if style else {}
+    if pattern != STEM:
+        made = _named_by(pattern, made, contents, styles, translated)
     only_style = style if style and style.is_file() else None
     extra = {
         "truth": _by_name(truth, "truth") if truth else {},
@@ -140,6 +165,10 @@ def match(
     for name, origin, chosen in found:
         # Of a reconstruction the name is the translation's; of the truth, the content's.
         keys = {"truth": origin, "reconstruction": name}
+        if name not in extra["reconstruction"]:  # or, of a pattern, the file's own
+            keys["reconstruction"] = same(
+                made[name].relative_to(translated).with_suffix(".png").as_posix()
+            )
         others = {key: _of(files, keys[key], key) for key, files in extra.items() if files}
         samples.append(
             Sample(
@@ -161,7 +190,49 @@ def _of(files: Mapping[str, Path], name: str, folder: str) -> Path:
 
 def _by_name(folder: Path, option: str) -> dict[str, Path]:
     """Names of PNGs as `translate` would give them -> the image files."""
-    return {name.as_posix(): path for path, name in output_names(folder, option).items()}
+    found: dict[str, Path] = {}
+    for path, name in output_names(folder, option).items():
+        other = found.setdefault(same(name.as_posix()), path)
+        if other != path:
+            raise DataError(
+                f"--{option} {folder}: {other.name} and {path.name} differ only in how their "
+                "accents are stored: rename one"
+            )
+    return found
+
+
+def _named_by(
+    pattern: str,
+    made: Mapping[str, Path],
+    contents: Mapping[str, Path],
+    styles: Mapping[str, Path],
+    translated: Path,
+) -> dict[str, Path]:
+    """The images whose names a pattern makes, by the names that `translate` would give them."""
+    found: dict[str, Path] = {}
+    if STYLE in pattern:
+        for style in styles:
+            stem = Path(style).stem
+            for content in contents:
+                name = same(called(pattern, Path(content), stem).as_posix())
+                if name not in made:
+                    continue
+                if made[name] in found.values():
+                    raise DataError(
+                        f"--pattern {pattern} makes {name} of two pairs: rename a style"
+                    )
+                found[f"{Path(style).with_suffix('').as_posix()}/{content}"] = made[name]
+    else:
+        for name, path in made.items():
+            if origin := stem_in(pattern, Path(name).stem):
+                found[Path(name).with_name(f"{origin}.png").as_posix()] = path
+    if not found:
+        need = " of a content and a style" if STYLE in pattern else ""
+        raise DataError(
+            f"none of {len(made)} images in --translated {translated} is called as --pattern "
+            f"{pattern} says{need}, such as {', '.join(list(made)[:SHOWN])}"
+        )
+    return found
 
 
 def _of_names(
@@ -189,7 +260,7 @@ def _of_names(
         raise DataError(
             f"{len(strangers)} of {len(made)} images in --translated {translated} have no content "
             f"of their name in {content}, such as {', '.join(strangers[:SHOWN])}: name them as the "
-            "contents, or <style>/<content>"
+            "contents, or <style>/<content>, or say by --pattern '{stem}_fake' what they are called"
         )
     return found
 
@@ -204,19 +275,21 @@ def _of_pairs(
 ) -> list[tuple[str, str, Path | None]]:
     content_names = {path: name for name, path in contents.items()}
     style_names = output_names(style, "style") if style and not only_style else {}
+    files = by_name(content_names, content), by_name(style_names, style or content)
     wanted: list[tuple[str, str, Path | None]] = []  # name in its style's folder, content, style
     rows = read_pairs(pairs)
     for row in rows:
-        origin = content_names.get(content / (row["content"] or ""))
-        its_style = style / (row["style"] or "") if style and not only_style else None
-        if origin is None or (its_style is not None and its_style not in style_names):
+        path, its_style = found_in(files[0], content, row["content"] or ""), None
+        if style and not only_style:
+            its_style = found_in(files[1], style, row["style"] or "")
+        if path is None or (style_names and its_style is None):
             raise DataError(
                 f"--pairs {pairs} names {row['content']!r} in {row['style']!r}, but these aren't "
                 f"both among the images of {content} and {style}"
             )
-        name = origin
+        origin = name = content_names[path]
         if its_style is not None:
-            name = (style_names[its_style].with_suffix("") / origin).as_posix()
+            name = same((style_names[its_style].with_suffix("") / origin).as_posix())
         wanted.append((name, origin, only_style or its_style))
     # One layout for all: a content may itself lie in a folder that is called as a style.
     flat = [(origin, origin, its_style) for _, origin, its_style in wanted]
@@ -241,8 +314,9 @@ def evaluate(
     columns: Mapping[str, Column],
     how: How,
     cache: Path | None = None,
+    seen: Seen | None = None,
 ) -> dict[str, Any]:
-    """Every column's number, or why it has none.
+    """Every column's number, or why it has none. Images that can't be read are left out.
 
     Args:
         samples: translations and their counterparts.
@@ -251,20 +325,22 @@ def evaluate(
         columns: what to compute.
         how: size, seed, device.
         cache: folder where features of the collection are kept for the next time.
+        seen: is told what was left out, and the images' shapes.
 
     Returns:
         Key of each column -> `value`, perhaps `low` and `high` (95 %), `images`, of pairs `each`,
         and what else the metric says; or `missing`, the reason.
 
     Raises:
-        ImageError: an image that can't be read.
+        DataError: memory has no room for an image.
     """
+    seen = seen or Seen()
     values: dict[str, dict[str, Any]] = {}
     kinds = {key: metrics.load(column.metric).Metric for key, column in columns.items()}
     pairs = {key: columns[key] for key, kind in kinds.items() if issubclass(kind, PairMetric)}
     sets = {key: columns[key] for key, kind in kinds.items() if issubclass(kind, SetMetric)}
-    values |= _evaluate_pairs(samples, pairs, how)
-    values |= _evaluate_sets(samples, collection, sets, how, cache)
+    values |= _evaluate_pairs(samples, pairs, how, seen)
+    values |= _evaluate_sets(samples, collection, sets, how, cache, seen)
     for key, kind in kinds.items():
         if issubclass(kind, DerivedMetric):
             values[key] = _derived(columns[key], values)
@@ -272,7 +348,7 @@ def evaluate(
 
 
 def _evaluate_pairs(
-    samples: Sequence[Sample], columns: Mapping[str, Column], how: How
+    samples: Sequence[Sample], columns: Mapping[str, Column], how: How, seen: Seen
 ) -> dict[str, dict[str, Any]]:
     """Metrics of pairs: each network is read once, each image once for all of them."""
     values: dict[str, dict[str, Any]] = {}
@@ -294,15 +370,17 @@ def _evaluate_pairs(
         return [path for key in ready for path in sample.sides(columns[key]) or ()]
 
     with _bar(len(samples), "pairs") as bar:
-        for batch, images in _batches(samples if ready else [], needed, how):
+        for batch, images in _batches(samples if ready else [], needed, how, seen):
             for key, metric in ready.items():
                 each[key] += _of_batch(metric, columns[key], batch, images, how)
             bar.update(len(batch))
     for key, numbers in each.items():
-        values[key] = _mean(numbers, how.seed)
+        known = any(number is not None for number in numbers)
+        values[key] = _mean(numbers, how.seed) if known else {"missing": UNREADABLE}
     return values
 
 
+UNREADABLE = "not computed (its images can't be read)"
 MISSING = {
     "collection": "not computed (no collection: give --collection DIR, or --style DIR)",
     "content": "not computed (no contents)",
@@ -323,7 +401,8 @@ def _of_batch(
     images: Mapping[Path, Tensor],
     how: How,
 ) -> list[float | None]:
-    sides = [sample.sides(column) for sample in batch]
+    named = [sample.sides(column) for sample in batch]
+    sides = [pair if pair and set(pair) <= images.keys() else None for pair in named]
     known = [pair for pair in sides if pair]
     if not known:
         return [None] * len(batch)
@@ -353,6 +432,7 @@ def _evaluate_sets(
     columns: Mapping[str, Column],
     how: How,
     cache: Path | None,
+    seen: Seen,
 ) -> dict[str, dict[str, Any]]:
     """Metrics of collections, by the features that they are of."""
     if not collection:
@@ -366,30 +446,35 @@ def _evaluate_sets(
         except WeightsError as error:
             values |= {key: {"missing": _without_weights(error)} for key in same}
             continue
-        ours = extract(net, translated, how, f"{features} features of translations")
+        ours = extract(net, translated, how, f"{features} features of translations", seen)
         kept = cache / f"{_fingerprint(features, collection, how)}.safetensors" if cache else None
         theirs = _read_features(kept, (len(collection), ours.shape[1]))
         if theirs is None:
-            theirs = extract(net, collection, how, f"{features} features of the collection")
+            theirs = extract(net, collection, how, f"{features} features of the collection", seen)
             _write_features(theirs, kept)
+        if not len(ours) or not len(theirs):
+            values |= {key: {"missing": UNREADABLE} for key in same}
+            continue
         values |= {key: _distance(column, ours, theirs, how) for key, column in same.items()}
     return values
 
 
-def extract(net: nn.Module, paths: Sequence[Path], how: How, what: str) -> Tensor:
-    """Features (M, D) of images, on the CPU; `what` they are is said by the bar."""
+def extract(net: nn.Module, paths: Sequence[Path], how: How, what: str, seen: Seen) -> Tensor:
+    """Features (M, D) of the readable images, on the CPU; `what` they are is said by the bar."""
     rows = []
     with _bar(len(paths), what) as bar, torch.inference_mode():
-        for batch, images in _batches(paths, lambda path: [path], how):
-            rows.append(net(torch.stack([images[path] for path in batch]).to(how.device)).cpu())
+        for batch, images in _batches(paths, lambda path: [path], how, seen):
+            if images:
+                rows.append(net(torch.stack(list(images.values())).to(how.device)).cpu())
             bar.update(len(batch))
-    return torch.cat(rows)
+    return torch.cat(rows) if rows else torch.empty(0, 0)
 
 
 def _fingerprint(features: str, paths: Sequence[Path], how: How) -> str:
     """What features depend on, as a name."""
     parts = [gan_style.__version__, features, str(how.size), how.background]
-    hashes = [sha256_of(path) for path in paths]
+    # What can't be read, such as a link to nowhere or a pipe, is told when it is loaded.
+    hashes = [sha256_of(path) if path.is_file() else "" for path in paths]
     return f"{features}-{hashlib.sha256(' '.join(parts + hashes).encode()).hexdigest()[:16]}"
 
 
@@ -425,8 +510,21 @@ def _distance(column: Column, ours: Tensor, theirs: Tensor, how: How) -> dict[st
             entry["std"] = _deviation(metric, ours, theirs, how.seed, column.title)
     if entry.get("std"):  # where all halves are at the same end of a range they say nothing
         margin = SIGMAS * entry["std"]
-        entry |= {"low": entry["value"] - margin, "high": entry["value"] + margin}
+        entry |= within(column, entry["value"] - margin, entry["value"] + margin)
     return {key: int(value) if key == "images" else value for key, value in entry.items()}
+
+
+def within(column: Column, low: float, high: float) -> dict[str, float]:
+    """The part of an interval in the metric's range.
+
+    What lies outside is no possible value, so that the part holds the true one as often as the
+    whole does (Mandelkern 2002, Setting confidence intervals for bounded parameters). Intervals on
+    the scale of a logarithm or logit stay inside too, but of few images, with deviations as large
+    as the value, they end at thousands of times it, and at 0 or 1 there are none. Resampling with
+    replacement won't do: images that come twice make FID and recall other numbers.
+    """
+    least, most = column.info.range
+    return {"low": max(low, least), "high": min(high, most)}
 
 
 def _deviation(metric: SetMetric, ours: Tensor, theirs: Tensor, seed: int, title: str) -> float:
@@ -452,7 +550,9 @@ def _deviation(metric: SetMetric, ours: Tensor, theirs: Tensor, seed: int, title
 def _derived(column: Column, values: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """A metric of other metrics' values, with what these say of the number of images.
 
-    Its interval takes their errors for independent, and small: Gauss's propagation.
+    Its interval takes their errors for independent: each end is as far from the value as the
+    distances that it moves by when one of them is put to that end of its own interval, squared and
+    added, as in Zou and Donner 2008, Construction of confidence limits about effect measures.
     """
     metric: DerivedMetric = metrics.load(column.metric).Metric()
     for name in metric.of:
@@ -466,21 +566,28 @@ def _derived(column: Column, values: Mapping[str, dict[str, Any]]) -> dict[str, 
     if any(part.get("few") for part in parts.values()):
         entry["few"] = 1.0
     if all("low" in part for part in parts.values()):
-        halves = {name: (part["high"] - part["low"]) / 2 for name, part in parts.items()}
-        shifted = [metric.value({**numbers, name: numbers[name] + halves[name]}) for name in parts]
-        margin = float(np.linalg.norm([each - value for each in shifted]))
-        entry |= {"low": value - margin, "high": value + margin}
+        below, above = (
+            [metric.value({**numbers, name: parts[name][end]}) - value for name in parts]
+            for end in ("low", "high")
+        )
+        low, high = value - float(np.linalg.norm(below)), value + float(np.linalg.norm(above))
+        entry |= within(column, low, high)
     return entry
 
 
 def _batches(
-    items: Sequence[T], paths_of: Callable[[T], Iterable[Path]], how: How
+    items: Sequence[T], paths_of: Callable[[T], Iterable[Path]], how: How, seen: Seen
 ) -> Iterator[tuple[Sequence[T], dict[Path, Tensor]]]:
-    """Items with the images of their paths, which are read ahead by threads."""
+    """Items with the images of their paths, which are read ahead by threads; without bad ones."""
 
     def read(batch: Sequence[T]) -> dict[Path, Tensor]:
-        paths = dict.fromkeys(path for item in batch for path in paths_of(item))
-        return {path: read_square(path, how) for path in paths}
+        images = {}
+        for path in dict.fromkeys(path for item in batch for path in paths_of(item)):
+            try:
+                images[path], seen.shapes[path] = read_square(path, how)
+            except ImageError as error:
+                seen.bad[path] = error
+        return images
 
     batches = [items[i : i + how.batch_size] for i in range(0, len(items), how.batch_size)]
     with ThreadPoolExecutor(how.workers) as pool:
@@ -494,10 +601,11 @@ def _batches(
             yield done, future.result()
 
 
-def read_square(path: Path, how: How) -> Tensor:
-    """(3, size, size) in [0, 1]."""
+def read_square(path: Path, how: How) -> tuple[Tensor, tuple[int, int]]:
+    """(3, size, size) in [0, 1], and the (height, width) that it was made of."""
     array = to_array(load_image(path, how.background))
-    return to_tensor(resize(array, (how.size, how.size)))
+    height, width = array.shape[:2]
+    return to_tensor(resize(array, (how.size, how.size))), (height, width)
 
 
 def _bar(total: int, what: str, unit: str = " images") -> Bar:
@@ -505,19 +613,64 @@ def _bar(total: int, what: str, unit: str = " images") -> Bar:
 
 
 def protocol(
-    how: How, samples: Sequence[Sample], collection: Sequence[Path], contents: Sequence[Path]
+    how: How,
+    samples: Sequence[Sample],
+    collection: Sequence[Path],
+    contents: Sequence[Path],
+    seen: Seen,
 ) -> dict[str, Any]:
     """What the numbers hang on besides the images."""
-    smaller = sum(min(image_size(sample.translated)) < how.size for sample in samples)
+    known = (seen.shapes.get(sample.translated) for sample in samples)
     return {
         "size": how.size,
         "resize": resizing(how),
         "seed": how.seed,
         "images": len(samples),
         "untranslated": len(set(contents) - {sample.content for sample in samples}),
-        "enlarged": smaller,  # translations that were smaller than that
+        # Translations that were smaller than that, or of another shape than their contents.
+        "enlarged": sum(shape is not None and min(shape) < how.size for shape in known),
+        "reshaped": len(reshaped(samples, seen)),
         "collection_images": len(collection),
+        "left_out": [printable(path) for path in seen.bad],
     }
+
+
+def reshaped(samples: Sequence[Sample], seen: Seen) -> list[Sample]:
+    """Those whose translation has another shape than the content, as far as both were read."""
+    found = []
+    for sample in samples:
+        ours, theirs = (seen.shapes.get(path) for path in (sample.translated, sample.content))
+        if ours and theirs:
+            (height, width), (other_height, other_width) = ours, theirs
+            # One pixel more or less is rounding of a small image's other side.
+            slack = max(RESHAPED * width * other_height, width, height, other_width, other_height)
+            if abs(width * other_height - other_width * height) > slack:
+                found.append(sample)
+    return found
+
+
+def shapes_note(samples: Sequence[Sample], seen: Seen) -> str:
+    """What to know of translations that aren't shaped as their contents; empty where all are."""
+    found = reshaped(samples, seen)
+    if not found:
+        return ""
+    (height, width), (other_height, other_width) = (
+        seen.shapes[path] for path in (found[0].translated, found[0].content)
+    )
+    return (
+        f"{len(found)} of {len(samples)} images have another shape than their contents, such as "
+        f"{found[0].name}, {width}x{height} of {other_width}x{other_height} pixels: both were "
+        "squeezed into squares, so that numbers against the content are of other places"
+    )
+
+
+def bad_note(seen: Seen, file: Path) -> str:
+    """Which images were left out, in `file` where they are many; empty where all can be read."""
+    count = len(seen.bad)
+    if not count:
+        return ""
+    reasons = listed([str(error) for error in seen.bad.values()], file)
+    return f"{count} image{'s' * (count != 1)} left out: {reasons}"
 
 
 def resizing(how: How) -> str:

@@ -5,6 +5,7 @@ one of collections compares two sets of features; a derived one is made of other
 them knows folders, files or reports.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class Info:
         source: where the definition comes from, with an address.
         weights: names in `weights.py` that it needs.
         features: of a metric of collections: the extractors that it can be of.
+        range: of collections: the least and the greatest value that there can be.
     """
 
     title: str
@@ -38,6 +40,7 @@ class Info:
     also: tuple[Against, ...] = ()
     weights: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
+    range: tuple[float, float] = (-math.inf, math.inf)
 
 
 class PairMetric(nn.Module):

@@ -1,26 +1,86 @@
 """Which content goes with which style, and what their translation is called.
 
 A translation is <content>.png, or <style>/<content>.png where a style image was given: paths of the
-two in their folders, without suffixes.
+two in their folders, without suffixes. Other programs call theirs otherwise, which a pattern says:
+'{stem}_fake' is x_fake.png of x.jpg, in the same folders; '{stem}_in_{style}' has the style's name
+in the file's instead of a folder.
+
+Names are compared as `same` has them: macOS may spell the accents of one name otherwise than Linux.
 """
 
 import csv
 import io
 import os
 import random
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gan_style.errors import DataError
+from gan_style.errors import ConfigError, DataError
 from gan_style.files import atomic_file
 from gan_style.images import list_images
 from gan_style.reading import read_bytes
 
 # File names are bytes to the system: one that isn't UTF-8 must not end a run.
+LONGEST = 255  # bytes of a name, the most that file systems take
 CSV: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
 COLUMNS = ("content", "style")
+STEM, STYLE = "{stem}", "{style}"  # what a pattern may hold
+
+
+def same(name: str) -> str:
+    """A name as names are compared: `e` with an accent is one character, not two (NFC)."""
+    return unicodedata.normalize("NFC", name)
+
+
+def by_name(paths: Iterable[Path], folder: Path) -> dict[str, Path]:
+    """Names of files in a folder -> their paths, for `found_in`."""
+    return {same(path.relative_to(folder).as_posix()): path for path in paths}
+
+
+def found_in(files: Mapping[str, Path], folder: Path, name: str) -> Path | None:
+    """The file that a row of pairs calls `name`; None where none of them is called so."""
+    path = folder / name
+    within = path.is_relative_to(folder)
+    return files.get(same(path.relative_to(folder).as_posix())) if within else None
+
+
+def check_pattern(pattern: str) -> None:
+    """Refuse a pattern that names no file, or not one for each content.
+
+    Raises:
+        ConfigError: with what it may hold.
+    """
+    rest = pattern.replace(STEM, "", 1).replace(STYLE, "", 1)
+    if STEM not in pattern or set(rest) & set("{}/\\\0") or pattern.startswith("."):
+        raise ConfigError(
+            f"--pattern is {pattern!r}, but must be a file's name without suffix that holds {STEM} "
+            f"once, and may hold {STYLE} once, such as '{STEM}_fake'"
+        )
+
+
+def called(pattern: str, name: Path, style: str = "") -> Path:
+    """What a pattern makes of a content's `name`, a path, with the style's stem.
+
+    Raises:
+        DataError: that is longer than names may be.
+    """
+    values = {STEM: name.stem, STYLE: style}
+    stem = re.sub("{stem}|{style}", lambda match: values[match[0]], pattern)
+    path = name.with_name(f"{stem}{name.suffix}")
+    if len(os.fsencode(path.name)) > LONGEST:
+        raise DataError(f"{path} would be longer than {LONGEST} bytes: give another --pattern")
+    return path
+
+
+def stem_in(pattern: str, stem: str) -> str | None:
+    """The content's stem in a file's, by a pattern without style; None where that doesn't fit."""
+    before, after = same(pattern).split(STEM)
+    inside = stem.removeprefix(before).removesuffix(after)
+    return inside if inside and before + inside + after == stem else None
 
 
 def output_names(folder: Path, option: str = "content") -> dict[Path, Path]:
@@ -45,9 +105,9 @@ def output_names(folder: Path, option: str = "content") -> dict[Path, Path]:
     for name, uses in Counter(names.values()).items():
         if uses > 1:
             raise DataError(f"--{option} {folder}: {uses} images would become {name}; rename one")
-        if len(os.fsencode(name.name)) > 255:  # the most that file systems take
+        if len(os.fsencode(name.name)) > LONGEST:
             raise DataError(
-                f"--{option} {folder}: {name} would be longer than 255 bytes; rename it"
+                f"--{option} {folder}: {name} would be longer than {LONGEST} bytes; rename it"
             )
     return names
 

@@ -105,6 +105,11 @@ def write(folder: Path, rows: int | None = None) -> Path:
     return folder / PAGE
 
 
+def failed(folder: Path) -> list[str]:
+    """Labels of the methods of the comparison in `folder` that have no result."""
+    return [method.label for method in record.read(folder).failed]
+
+
 Drawn = Mapping[str, tuple[Plot | None, str]]  # by file name, with the caption
 Shown = Sequence[tuple[int, list[Any]]]  # index of a pair, and its pictures
 
@@ -428,7 +433,10 @@ def _main_numbers(comparison: Comparison) -> Any:
             for row in whole.rows
             if not row.method.error
         ],
-        "remarks": tables.few(comparison, [metrics[place] for place in kept]),
+        "remarks": [
+            *tables.few(comparison, [metrics[place] for place in kept]),
+            *tables.cannot_tell(comparison, [metrics[place] for place in kept]),
+        ],
     }
 
 
@@ -441,6 +449,9 @@ def _known(comparison: Comparison) -> Iterator[str]:
     yield f"{words.plural(len(comparison.pairs), 'pair')}{against}{scaled}."
     if any(method.cost.training for method in comparison.working):
         yield "Intervals are over images: another training, of another seed, may differ by more."
+    for method in comparison.working:
+        for short in method.short_of:
+            yield f"{method.label}: {short}."
     if any("VGG" in m.title and comparison.values_of(m) for m in comparison.shown()):
         yield (
             "Numbers on VGG, which their titles say, favour methods that work with VGG's features, "

@@ -6,6 +6,9 @@ every time, spread over their folder, scaled as for training and cropped in the 
 translated in fp32, whatever the precision of the training, rounded to 8 bits as in a PNG, by the
 weights as trained.
 
+Two other KIDs say what that is worth: of the same test images left alone, which need no training,
+and of real ones, training images of the target, which is as close as one can come.
+
 The lowest of many such numbers is lower than its weights deserve, because they were chosen by these
 very images: what they are worth, other images tell.
 """
@@ -22,7 +25,7 @@ from torch import Tensor, nn
 
 from gan_style.data import Domain, DomainPair
 from gan_style.images import spread
-from gan_style.method import ENDS, Direction, Side, TrainedMethod
+from gan_style.method import ENDS, Batch, Direction, Side, TrainedMethod
 from gan_style.metrics import _features, kid
 
 FEWEST = 4  # images a side, for `std`: halves of fewer have no pairs
@@ -40,6 +43,14 @@ class Score:
     images: int  # trained before
 
 
+@dataclass(frozen=True, kw_only=True)
+class Yardstick:
+    """KIDs to the test images of a direction's target of what no training made."""
+
+    unchanged: float  # of the other side's test images, as they are
+    real: float | None = None  # of the target's training images; None where these are too few
+
+
 @dataclass(kw_only=True)
 class Scores:
     """The last and the lowest KID of each direction; part of a run's checkpoints."""
@@ -49,6 +60,7 @@ class Scores:
     last: dict[Direction, Score] = field(default_factory=dict)
     best: dict[Direction, Score] = field(default_factory=dict)
     weights: dict[Direction, dict[str, Tensor]] = field(default_factory=dict)  # of the best
+    yardsticks: dict[Direction, Yardstick] = field(default_factory=dict)
 
     def add(self, direction: Direction, score: Score, weights: Mapping[str, Tensor]) -> None:
         """Take note of a score; of equal ones the first stays the best."""
@@ -61,43 +73,95 @@ class Scores:
 
     def state(self) -> dict[str, Any]:
         """For `checkpoint.save_state`."""
-        last, best = (
-            {direction: asdict(each) for direction, each in scores.items()}
-            for scores in (self.last, self.best)
-        )
-        return {**vars(self), "last": last, "best": best}
+        return {
+            **vars(self),
+            "last": {direction: asdict(each) for direction, each in self.last.items()},
+            "best": {direction: asdict(each) for direction, each in self.best.items()},
+            "yardsticks": {direction: asdict(each) for direction, each in self.yardsticks.items()},
+        }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Scores":
-        """What `state` was made of."""
+        """What `state` was made of; one of before there were yardsticks has none."""
         last, best = (
             {direction: Score(**each) for direction, each in state[name].items()}
             for name in ("last", "best")
         )
+        yardsticks = {
+            direction: Yardstick(**each) for direction, each in state.get("yardsticks", {}).items()
+        }
         if not last.keys() == best.keys() == state["weights"].keys():
             raise ValueError("its last and lowest KIDs aren't of the same directions")
-        for score in (*last.values(), *best.values()):
-            if not all(isinstance(value, int | float) for value in asdict(score).values()):
-                raise TypeError("a KID of it is no number")
-        return cls(**{**state, "last": last, "best": best})
+        numbers = [
+            each for score in (*last.values(), *best.values()) for each in vars(score).values()
+        ]
+        for known in yardsticks.values():
+            numbers += [known.unchanged, *([] if known.real is None else [known.real])]
+        if not all(isinstance(value, int | float) for value in numbers):
+            raise TypeError("a KID of it is no number")
+        return cls(**{**state, "last": last, "best": best, "yardsticks": yardsticks})
+
+    def references(self, direction: Direction) -> dict[str, float]:
+        """The KIDs that a direction's are to be compared with, by their names, as far as known."""
+        known = self.yardsticks.get(direction)
+        numbers = asdict(known) if known else {}
+        return {key: value for key, value in numbers.items() if value is not None}
+
+    def curves(self) -> dict[str, float]:
+        """Tag -> number of TensorBoard: the KIDs computed last, and what to compare them with."""
+        values = {}
+        for direction, score in self.last.items():
+            if score.images == self.images:
+                values[f"kid/{direction}"] = score.kid
+                values[f"kid_std/{direction}"] = score.std
+        for direction in self.yardsticks:
+            for key, value in self.references(direction).items():
+                values[f"kid_{key}/{direction}"] = value
+        return values
+
+    def yardsticks_line(self) -> str:
+        """What KID is to be compared with."""
+        words = []
+        for direction in self.yardsticks:
+            known = self.references(direction)
+            real = f", real: {known['real']:.4f}" if "real" in known else ""
+            words.append(f"{direction} unchanged: {known['unchanged']:.4f}{real}")
+        return f"KID of images that nothing translated: {'; '.join(words)}"
 
     def line(self) -> str:
-        """The KIDs that were computed last, each beside the lowest so far."""
+        """The KIDs that were computed last, each beside the lowest so far and the unchanged."""
         words = []
         for direction, score in self.last.items():
             best = self.best[direction]
-            lowest = "the lowest" if best is score else f"lowest {best.kid:.4f} at {best.images}"
+            known = f"lowest {best.kid:.4f} at {best.images}"
+            if best is score:
+                known = "the lowest so far" if self._useless(direction, score) else "the lowest"
             if score.images == self.images:
-                words.append(f"{direction} {score.kid:.4f} ± {score.std:.4f} ({lowest})")
+                beside = self._beside(direction, score)
+                words.append(f"{direction} {_shown(score)} ({'; '.join([known, *beside])})")
         return f"KID after {self.images} images: {', '.join(words) or 'translations hold NaN'}"
 
     def best_line(self) -> str:
         """The lowest KIDs; empty where there are none."""
-        words = [
-            f"{direction} {best.kid:.4f} ± {best.std:.4f} after {best.images} images"
-            for direction, best in self.best.items()
-        ]
-        return f"lowest KID: {', '.join(words)}: translate --weights best" if words else ""
+        words = []
+        for direction, best in self.best.items():
+            beside = "".join(f" ({text})" for text in self._beside(direction, best))
+            words.append(f"{direction} {_shown(best)} after {best.images} images{beside}")
+        useful = not all(self._useless(*each) for each in self.best.items())
+        use = ": translate --weights best" if useful else ""
+        return f"lowest KID: {', '.join(words)}{use}" if words else ""
+
+    def _useless(self, direction: Direction, score: Score) -> bool:
+        """Whether images left alone are as good."""
+        unchanged = self.references(direction).get("unchanged")
+        return unchanged is not None and score.kid >= unchanged
+
+    def _beside(self, direction: Direction, score: Score) -> list[str]:
+        unchanged = self.references(direction).get("unchanged")
+        if unchanged is None:
+            return []
+        worse = ", worse than leaving the images alone" * self._useless(direction, score)
+        return [f"unchanged: {unchanged:.4f}{worse}"]
 
     def summary(self) -> dict[Direction, dict[str, float]]:
         """Direction -> numbers, for progress.json."""
@@ -108,9 +172,14 @@ class Scores:
                 "last": self.last[direction].kid,
                 "last_images": self.last[direction].images,
                 "test_images": best.test_images,
+                **self.references(direction),
             }
             for direction, best in self.best.items()
         }
+
+
+def _shown(score: Score) -> str:
+    return f"{score.kid:.4f} ± {score.std:.4f}"
 
 
 class Scorer:
@@ -165,11 +234,10 @@ class Scorer:
         scores: dict[Direction, Score] = {}
         for direction in self.method.directions:
             source, target = ENDS[direction]
-            if target not in self.real:
-                self.real[target] = self._features(batch[target], device)
+            real = self._real(target, batch, device)
             made = self._features(batch[source], device, direction)
             if made.isfinite().all():
-                found = self.metric.distance(made, self.real[target])
+                found = self.metric.distance(made, real)
                 scores[direction] = Score(
                     kid=found["value"],
                     std=found["std"],
@@ -177,6 +245,27 @@ class Scorer:
                     images=images,
                 )
         return scores
+
+    def yardsticks(self, device: torch.device) -> dict[Direction, Yardstick]:
+        """Direction -> KIDs of images that nothing translated."""
+        self.features.to(device)
+        batch, known = self.data.samples(self.count), self.data.samples(self.count, "train")
+        found: dict[Direction, Yardstick] = {}
+        for direction in self.method.directions:
+            source, target = ENDS[direction]
+            real, kid_to = self._real(target, batch, device), self.metric.distance
+            others = None
+            if len(known[target]) >= FEWEST:
+                others = kid_to(self._features(known[target], device), real)["value"]
+            unchanged = kid_to(self._real(source, batch, device), real)["value"]
+            found[direction] = Yardstick(unchanged=unchanged, real=others)
+        return found
+
+    def _real(self, side: Side, batch: Batch, device: torch.device) -> Tensor:
+        """Features of the test images of a side, computed once."""
+        if side not in self.real:
+            self.real[side] = self._features(batch[side], device)
+        return self.real[side]
 
     @torch.inference_mode()
     def _features(

@@ -18,7 +18,7 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from gan_style import checkpoint, memory, runs
 from gan_style.config import TrainConfig
@@ -73,6 +73,30 @@ def spent(config: TrainConfig, images: int, seconds: float, epoch: int) -> float
     if config.minutes is not None:
         return min(1.0, seconds / (60 * config.minutes))
     return min(1.0, images / (config.images or config.epochs_in_all * epoch))
+
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def averaging(ema: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
+    """How the averaged weights follow: for `AveragedModel`, whose first update is a copy.
+
+    The update after n others keeps the share min(ema, (1 + n) / (10 + n)) of the average, as
+    TensorFlow's ExponentialMovingAverage with `num_updates`
+    (https://www.tensorflow.org/api_docs/python/tf/train/ExponentialMovingAverage). So a short run's
+    average is of its later weights; with a decay of 0.999 from the start, that of 500 steps would
+    still be made of the first ones by 0.6.
+    """
+
+    @torch.no_grad()
+    def follow(averages: Tensors, weights: Tensors, updates: Tensor | int) -> None:
+        assert isinstance(updates, Tensor)  # it stays on its device, which needn't be waited for
+        step = (9 / (10 + updates)).clamp(min=1 - ema)  # of the way
+        ways = torch._foreach_sub(weights, averages)
+        torch._foreach_mul_(ways, step)
+        torch._foreach_add_(averages, ways)
+
+    return follow
 
 
 @dataclass
@@ -159,9 +183,7 @@ class Trainer:
             parameters = [parameter for net in modules for parameter in net.parameters()]
             optimizers[player] = method.optimizer(player, parameters)
         self.averages = {
-            name: AveragedModel(
-                getattr(method, name), multi_avg_fn=get_ema_multi_avg_fn(config.ema)
-            )
+            name: AveragedModel(getattr(method, name), multi_avg_fn=averaging(config.ema))
             for name in (method.averaged if config.ema else ())
         }
         self.initial_rates = {
@@ -225,11 +247,13 @@ class Trainer:
             closing(batches), self._shown(), self._bar() as bar, postponed(self._on_signal),
             self._rescued(),
         ):  # fmt: skip
+            if self._score_every and not self.scores.yardsticks:
+                started += self._without_training(bar, self.measure)
             if progress.images == 0:
                 self.draw_samples()
             while self.spent() < 1:
                 if _passed(self.scores.images, progress.images, self._score_every):
-                    started += self.score(bar)  # looking is no training
+                    started += self._without_training(bar, self.score)
                 self._set_learning_rates()
                 gathered = [self._next(batches) for _ in range(config.gradient_accumulation_steps)]
                 before = progress.images
@@ -259,7 +283,7 @@ class Trainer:
             if self.history.images:
                 self._log(gathered[-1], bar)
             if self._score_every and self.scores.images != progress.images:
-                self.score(bar)
+                self._without_training(bar, self.score)
             self._note_left_out()
             self.save()
             if self.drawn_after != progress.images:
@@ -585,34 +609,45 @@ class Trainer:
             assert self.curves
             self.curves.picture(f"samples/{name}", picture, images)
 
-    def score(self, bar: Bar) -> float:
-        """Compute KID in all directions and remember the weights of the lowest.
+    def _without_training(self, bar: Bar, look: Callable[[], str]) -> float:
+        """Have KID computed, by a function that returns what there is to say of it.
 
         Returns:
             The seconds that it took, which are none of the training's: what is computed about a
             run must not change what `--minutes` makes of it.
         """
-        assert self.scorer
         if self._on_cuda:
             torch.cuda.synchronize(self.accelerator.device)  # until here it is training
-        started, scores = time.monotonic(), self.scores
+        started = time.monotonic()
         bar.set_description("computing KID")
-        weights = {n: self.net(n).state_dict() for n in self.method.directions.values()}
         with self._looking():
-            found = self.scorer.score(weights, self.progress.images, self.accelerator.device)
+            said = look()
+        bar.set_description()
+        say(said)
+        seconds = time.monotonic() - started
+        self.history.since += seconds
+        return seconds
+
+    def measure(self) -> str:
+        """Compute what KID is to be compared with; a run does so once."""
+        assert self.scorer
+        self.scores.files = self.scorer.files
+        self.scores.yardsticks = self.scorer.yardsticks(self.accelerator.device)
+        return self.scores.yardsticks_line()
+
+    def score(self) -> str:
+        """Compute KID in all directions and remember the weights of the lowest."""
+        assert self.scorer
+        scores = self.scores
+        weights = {n: self.net(n).state_dict() for n in self.method.directions.values()}
+        found = self.scorer.score(weights, self.progress.images, self.accelerator.device)
         for direction, score in found.items():
             scores.add(direction, score, weights[self.method.directions[direction]])
         # Last: a run that ends amid this computes it again.
         scores.files, scores.images = self.scorer.files, self.progress.images
-        values = {f"kid/{direction}": score.kid for direction, score in found.items()}
-        values |= {f"kid_std/{direction}": score.std for direction, score in found.items()}
         assert self.curves
-        self.curves.scalars(values, scores.images)
-        bar.set_description()
-        say(scores.line())
-        seconds = time.monotonic() - started
-        self.history.since += seconds
-        return seconds
+        self.curves.scalars(scores.curves(), scores.images)
+        return scores.line()
 
     def save(self) -> None:
         """Write a checkpoint of all processes and export the networks.
@@ -714,6 +749,7 @@ class Trainer:
         for direction, score in self.scores.best.items():
             path = checkpoint.weights_file(self.run, self.method.directions[direction], "best")
             note = {"direction": direction, "weights": "as trained (raw)", **asdict(score)}
+            note |= self.scores.references(direction)
             checkpoint.save_weights(
                 self.scores.weights[direction], path, config=self.record, kid=note
             )
@@ -814,7 +850,7 @@ class Trainer:
             checkpoint.check_form(weights, wanted, f"best {direction}")
         # Checkpoints of before have the names alone.
         known = (self.scorer.files, self.scorer.names) if self.scorer else ()
-        if self.scorer and self.scores.images and self.scores.files not in known:
+        if self.scorer and self.scores.files and self.scores.files not in known:
             self.scores, self.scores_anew = Scores(), True
         for name in self.names:
             self.net(name).load_state_dict(shared["nets"][name])

@@ -20,6 +20,7 @@ from torch import Tensor
 import gan_style
 from gan_style import colour, memory, optimisation
 from gan_style.colour import Colours
+from gan_style.config import entries
 from gan_style.downloads import sha256_of
 from gan_style.errors import ConfigError, DataError, Interrupted, UserError
 from gan_style.files import explained
@@ -38,7 +39,7 @@ from gan_style.images import (
     to_tensor,
 )
 from gan_style.method import Method, OptimisedMethod, Style, Styles
-from gan_style.pairs import output_names, read_pairs
+from gan_style.pairs import STEM, STYLE, by_name, called, found_in, output_names, read_pairs
 from gan_style.precision import Precision, autocast, memory_format
 from gan_style.progress import Bar
 from gan_style.reading import read_bytes
@@ -100,9 +101,10 @@ class How:
     times: bool = True
 
 
-def jobs_without_styles(content: Path) -> list[Job]:
-    """A job an image of a folder, or of the one file."""
-    return [Job(content=path, name=name) for path, name in output_names(content).items()]
+def jobs_without_styles(content: Path, pattern: str = STEM) -> list[Job]:
+    """A job an image of a folder, or of the one file; the pattern is of the files' names."""
+    names = output_names(content)
+    return [Job(content=path, name=called(pattern, name)) for path, name in names.items()]
 
 
 def jobs_with_styles(
@@ -112,6 +114,7 @@ def jobs_with_styles(
     content_masks: str = "",
     style_masks: str = "",
     pairs: Path | None = None,
+    pattern: str = STEM,
 ) -> list[Job]:
     """Every content in every style, as <style>/<content>.png; or the pairs of a file.
 
@@ -122,6 +125,7 @@ def jobs_with_styles(
         content_masks: where each of the blended styles goes; for a single content.
         style_masks: which part of each of the blended styles counts.
         pairs: CSV file with the columns content and style, paths in the two folders.
+        pattern: of the files' names; one with the style needs no folders of styles.
 
     Raises:
         ConfigError: numbers of styles, weights and masks that don't match.
@@ -129,7 +133,7 @@ def jobs_with_styles(
     """
     contents = output_names(content)
     if "," in style and not _exists(style):
-        blended = _blend(style.split(","), weights, content_masks, style_masks)
+        blended = _blend(entries(style), weights, content_masks, style_masks)
         styles = {blended: Path("+".join(each.path.stem for each in blended))}
     else:
         names = output_names(Path(style), "style")
@@ -149,13 +153,15 @@ def jobs_with_styles(
     if pairs is None:
         wanted = [(path, blend) for blend in styles for path in contents]
     else:
-        by_path = {blend[0].path: blend for blend in styles}
-        found = (contents, by_path)
-        wanted = [_pair(*found, content, Path(style), pairs, row) for row in read_pairs(pairs)]
-    jobs = [
-        Job(content=path, name=styles[blend] / contents[path], styles=blend)
-        for path, blend in dict.fromkeys(wanted)
-    ]
+        blends = {blend[0].path: blend for blend in styles}
+        paths = by_name(contents, content), by_name(blends, Path(style))
+        found = [_pair(*paths, content, Path(style), pairs, row) for row in read_pairs(pairs)]
+        wanted = [(path, blends[its]) for path, its in found]
+    jobs = []
+    for path, blend in dict.fromkeys(wanted):
+        name = called(pattern, contents[path], styles[blend].name)
+        folder = Path() if STYLE in pattern else styles[blend]
+        jobs.append(Job(content=path, name=folder / name, styles=blend))
     for name, uses in Counter(job.name for job in jobs).items():
         if uses > 1:  # x/y.png is content y in style x, and y of a folder x of contents ...
             raise DataError(f"{uses} images would become {name}: rename a style or a content")
@@ -177,7 +183,7 @@ def _blend(
         if not Path(path).is_file():
             raise DataError(f"--style {path}: no such file")
     texts = {"style_weights": weights, "content_masks": content_masks, "style_masks": style_masks}
-    lists = {name: text.split(",") if text else [] for name, text in texts.items()}
+    lists = {name: entries(text) for name, text in texts.items()}
     for name, values in lists.items():
         if values and len(values) != len(paths):
             raise ConfigError(
@@ -209,24 +215,27 @@ def _entry(paths: Sequence[str], index: int) -> Path | None:
 
 
 def _pair(
-    contents: dict[Path, Path],
-    styles: dict[Path, tuple[StyleFile, ...]],
+    contents: Mapping[str, Path],
+    styles: Mapping[str, Path],
     content: Path,
     style: Path,
     pairs: Path,
-    row: dict[str, str],
-) -> tuple[Path, tuple[StyleFile, ...]]:
-    """The content and the style that a row of `pairs` names."""
-    for folder, key in ((content, "content"), (style, "style")):
-        if not row[key] or not _exists(str(folder / row[key])):
+    row: Mapping[str, str],
+) -> tuple[Path, Path]:
+    """The files of the content and the style that a row of `pairs` names."""
+    found = []
+    for folder, names, key in ((content, contents, "content"), (style, styles, "style")):
+        path = found_in(names, folder, row[key] or "")
+        if path is None and not (row[key] and _exists(str(folder / row[key]))):
             raise DataError(f"--pairs {pairs} names {row[key]!r}, which isn't in {folder}")
-    path, blend = content / row["content"], styles.get(style / row["style"])
-    if path not in contents or blend is None:  # no images, hidden, or behind ".."
+        found.append(path)
+    path, its = found
+    if path is None or its is None:  # no images, hidden, or behind ".."
         raise DataError(
             f"--pairs {pairs} names {row['content']!r} in {row['style']!r}, but these aren't both "
             f"among the images found in {content} and {style}"
         )
-    return path, blend
+    return path, its
 
 
 def check_sizes(method: Method, jobs: Sequence[Job], how: How) -> None:

@@ -22,6 +22,7 @@ METRICS = {
     "cycle_l1": ("cycle L1", "lower", "reconstruction"),
     "psnr": ("PSNR (dB, RGB, at most 100)", "higher", "truth"),
 }  # fmt: skip
+COLOUR = {"colour_histogram": ("Colour histogram distance (RGB-uv)", "lower", "style")}
 
 
 def of_pairs(*each):
@@ -121,9 +122,9 @@ def comparison(methods, pairs=4, metrics=tuple(METRICS), **changes):
         ],
         "metrics": {
             key: {
-                "title": METRICS[key][0],
-                "better": METRICS[key][1],
-                "against": METRICS[key][2],
+                "title": (METRICS | COLOUR)[key][0],
+                "better": (METRICS | COLOUR)[key][1],
+                "against": (METRICS | COLOUR)[key][2],
                 "source": f"Somebody 2018, https://example.org/{key}",
                 "metric": key,
                 "features": "",

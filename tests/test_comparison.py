@@ -17,8 +17,10 @@ from conftest import TINY
 from PIL import Image
 
 from gan_style import comparison, evaluation, runs
+from gan_style.__main__ import _refusals
 from gan_style.errors import ConfigError, DataError, Interrupted
 
+ROOT = Path(__file__).parents[1]
 CHEAP = "ssim,psnr,colour_histogram,sliced_wasserstein,cycle_l1"  # need no weights
 
 HEAD = f"""
@@ -239,10 +241,27 @@ def test_pngs_of_another_program_are_a_method(calls, compare, toy):
     assert calls == []
     assert row["paper"] is None
     assert row["values"]["ssim"]["value"] == pytest.approx(1)
-    record, _ = compare(
-        f'[methods.other]\ntranslated = "{toy}/testB"\n[methods.none]\ntranslated = "x"'
-    )
+
+
+def test_a_folder_that_has_gone_meanwhile_is_a_row(calls, compare):
+    record, _ = compare('[methods.none]\ntranslated = "x"')
     assert "no such file or folder" in record["methods"]["none"]["error"]
+
+
+def test_other_programs_images_are_found_by_their_pattern(calls, compare, tmp_path):
+    compare(ADAIN)
+    made = tmp_path / "made"
+    made.mkdir()
+    for path in (tmp_path / "results/toy/compare/pairs/content").iterdir():
+        shutil.copy(path, made / f"{path.stem}_fake.png")
+        shutil.copy(path, made / f"{path.stem}_real.png")
+    text = f'[methods.other]\ntranslated = "{made}"\n'
+    record, _ = compare(text + 'pattern = "{stem}_fake"\n')
+    row = record["methods"]["other"]
+    assert row["error"] is None
+    assert row["values"]["ssim"]["value"] == pytest.approx(1)
+    record, _ = compare(text)
+    assert "2 of 2 pairs have no translation called" in record["methods"]["other"]["error"]
 
 
 def test_one_image_and_an_empty_folder(calls, compare, toy, refusal, gan_style, tmp_path):
@@ -515,10 +534,23 @@ def test_names_that_fit_nothing_are_a_row_with_the_reason(calls, compare, tmp_pa
     assert row["error"].startswith("2 of 2 pairs have no translation called <")
 
 
-def test_an_empty_folder_is_a_row_with_the_reason(calls, compare, tmp_path):
-    (tmp_path / "empty").mkdir()
-    record, _ = compare('[methods.other]\ntranslated = "empty"\n')
-    assert "no images" in record["methods"]["other"]["error"]
+def test_bad_images_and_other_shapes_are_notes(calls, compare, toy, tmp_path):
+    compare(ADAIN)
+    made = tmp_path / "made"
+    made.mkdir()
+    first, second = sorted((tmp_path / "results/toy/compare/pairs/content").iterdir())
+    (made / first.name).write_bytes(b"no image")
+    Image.open(second).resize((96, 32)).save(made / second.name)
+    bad = sorted((toy / "testB").iterdir())[0]
+    bad.write_bytes(b"")
+    for _ in range(2):  # also of what was measured before
+        record, _ = compare(f'[methods.other]\ntranslated = "{made}"\n')
+        row = record["methods"]["other"]
+        assert [number is None for number in row["values"]["ssim"]["each"]] == [True, False]
+        assert any(note.startswith("1 of 2 images have another shape") for note in row["notes"])
+        (note,) = (note for note in row["notes"] if note.startswith("2 images left out: "))
+        assert f"{made / first.name}: not an image" in note
+        assert bad.name in note
 
 
 def test_a_second_signal_leaves_nothing_behind(tmp_path):
@@ -586,6 +618,155 @@ def test_options_that_cant_be_meant_are_refused(compare, typed, message):
         compare(ADAIN, **typed)
 
 
+FAILING = """
+domain = "toy"
+data_root = "."
+pairs = 2
+side = 32
+size = 32
+metrics = "ssim, psnr"
+cost_sizes = ""
+[methods.Good]
+method = "gatys"
+iterations = 1
+[methods.Typo]
+method = "adain"
+alhpa = 0.5
+style_size = "large"
+[methods.Range]
+method = "adain"
+alpha = 2.0
+[methods.Unknown]
+method = "gatis"
+[methods.NoRun]
+run = "results/nosuch"
+[methods.Outside]
+translated = "nosuchdir"
+pattern = "fake"
+[methods.Untrained]
+method = "johnson"
+[methods.Blend]
+method = "adain"
+style_weights = "1,2"
+[methods.Both]
+method = "adain"
+run = "run"
+[methods.Own]
+method = "adain"
+seed = 3
+[methods.Train.train]
+imges = 3
+batch_size = "many"
+[methods.NoStyle.train]
+method = "johnson"
+images = 1
+[methods.Budgets.train]
+images = 1
+minutes = 3.0
+[methods.Fixed.train]
+images = 1
+[methods.Fixed]
+width_generator = 3
+"""
+
+
+def test_every_mistake_of_every_table_is_named_before_anything_runs(toy, gan_style, refusal):
+    Path("failing.toml").write_text(FAILING)
+    line = refusal(gan_style, "compare", config="failing.toml")
+    for said in (
+        "methods.Typo: unknown option --alhpa: did you mean '--alpha'?",
+        "methods.Typo: --style_size wants int, got 'large'",
+        "methods.Range: --alpha is 2.0, but must be in [0, 1]",
+        "methods.Unknown: unknown method 'gatis': did you mean 'gatys'?",
+        "methods.NoRun: results/nosuch is no run folder",
+        "methods.Outside: --pattern is 'fake'",
+        "methods.Untrained: johnson has no published weights: train it and give --run",
+        "methods.Blend: --style_weights is for several styles",
+        "methods.Both has method and run",
+        "... all 16 are in results/toy/mistakes.txt",
+    ):
+        assert said in line, said
+    assert "Good" not in line
+    told = Path("results/toy/mistakes.txt").read_text()
+    for said in (
+        "methods.Own.seed is 3, but that is the comparison's own",
+        "methods.Train: unknown option --imges: did you mean '--images'?",
+        "methods.Train: --batch_size wants int, got 'many'",
+        "methods.NoStyle: --style is None, but johnson learns one",
+        "methods.Budgets: --images is 1 and --minutes is 3.0: one budget is enough",
+        "methods.Fixed: --width_generator is '3', but the run was trained with its own",
+    ):
+        assert said in told, said
+    assert [path.name for path in Path("results/toy").iterdir()] == ["mistakes.txt"]
+
+
+def test_options_that_belong_together_are_no_mistake(toy):
+    Path("tiny.toml").write_text('method = "dualgan"\nimages = 1\n')
+    text = """
+[methods.Gatys]
+method = "gatys"
+style_layers = "relu1_1, relu2_1"
+style_layer_weights = "1, 2"
+content_layer = "relu1_1"
+weights = "raw"
+[methods.Paper]
+method = "gatys"
+preset = "paper"
+iterations = 3
+save_every = 1
+[methods.Dual.train]
+config = "tiny.toml"
+channels_a = 1
+preset = "2017-classic"
+[methods.Dual]
+weights = "ema"
+batch_size = 2
+"""
+    Path("x.toml").write_text(HEAD + text)
+    _, entries = comparison.read(Path("x.toml"), {}, _refusals)
+    assert [entry.label for entry in entries] == ["Gatys", "Paper", "Dual"]
+
+
+def test_a_folder_that_isnt_there_yet_says_how_to_come_by_its_contents(toy, gan_style, refusal):
+    Path("x.toml").write_text(HEAD + '[methods.Other]\ntranslated = "nosuchdir"\n')
+    line = refusal(gan_style, "compare", config="x.toml")
+    assert "methods.Other: --translated nosuchdir: no such file or folder; " in line
+    assert "translate results/toy/compare/pairs/content into it, which a comparison without" in line
+
+
+def test_a_run_of_the_wrong_weights_is_refused_at_once(train, toy, gan_style, refusal):
+    train(domain=str(toy), images=1, ema=0.0, run_dir="run")
+    text = '[methods.A]\nrun = "run"\nweights = "ema"\n[methods.B]\nrun = "run"\ncolour = "luma"\n'
+    text += '[methods.C]\nrun = "run"\ndirektion = "b2a"\n'
+    Path("x.toml").write_text(HEAD + text)
+    line = refusal(gan_style, "compare", config="x.toml")
+    assert "methods.A: run/gen_ab.ema.safetensors isn't there" in line
+    assert "methods.B: --colour is 'luma', but cyclegan takes no style image" in line
+    assert "methods.C: unknown option --direktion: did you mean '--direction'?" in line
+
+
+def test_a_failed_row_is_told_by_the_exit_code(calls, gan_style, toy, refusal, monkeypatch):
+    monkeypatch.setattr(evaluation, "HALVES", 2)
+    text = '[methods.broken]\nmethod = "adain"\n[methods.other]\nmethod = "adain"\nalpha = 0.5\n'
+    Path("x.toml").write_text(HEAD + text)
+    line = refusal(gan_style, "compare", config="x.toml")
+    assert "1 of 2 methods have no result: broken; the report says why" in line
+    assert "it is broken" in Path("results/toy/report/index.html").read_text()
+    Path("x.toml").write_text(HEAD + text.replace("broken", "good"))
+    assert "report: " in gan_style("compare", config="x.toml")
+
+
+@pytest.mark.parametrize("name", ["compare_monet2photo", "compare_oldmaster2modern"])
+def test_the_comparisons_of_the_experiments_are_found_sound(name):
+    shutil.copytree(ROOT / "experiments", "experiments")
+    style = Path("data/monet2photo/trainA/00282.jpg")
+    style.parent.mkdir(parents=True)
+    style.touch()
+    what, entries = comparison.read(Path(f"experiments/{name}.toml"), {})
+    assert entries
+    assert [line for each in entries if not each.run for line in _refusals(what, each)] == []
+
+
 def test_redo_wants_a_label(calls, compare):
     with pytest.raises(ConfigError, match="--redo has 'adian': did you mean 'adain'"):
         compare(ADAIN, redo=["adian"])
@@ -635,6 +816,33 @@ def test_a_signal_is_handed_on_and_waited_for(tmp_path):
     assert Path("saved").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"iterations": 15}, "15 iterations of its recipe's 500: its numbers say little"),
+        ({"iterations": 125}, ""),
+        ({}, ""),
+        ({"preset": "neural_style", "iterations": 125}, "125 iterations of its recipe's 1000"),
+    ],
+)
+def test_few_iterations_are_said(options, said):
+    settings = comparison._settings("gatys", ["iterations"], None, options)
+    lines = comparison._short_of("gatys", None, settings, None)
+    assert len(lines) == bool(said)
+    assert all(line.startswith(said) for line in lines)
+
+
+def test_a_short_training_is_said(calls, compare, train, toy):
+    train(domain=str(toy), images=2, run_dir="run")
+    record, _ = compare('[methods.gan]\nrun = "run"\n')
+    (line,) = record["methods"]["gan"]["short_of"]
+    # 200 epochs of 6 images
+    assert line.startswith("trained on 2 images, 0.17 % of its recipe's 1,200: its numbers say")
+    Path("run/progress.json").write_text(json.dumps({"images": 300}))
+    record, _ = compare('[methods.gan]\nrun = "run"\n')
+    assert record["methods"]["gan"]["short_of"] == []  # a quarter is enough
+
+
 def test_settings_are_all_options_of_a_preset():
     settings = comparison._settings(
         "gatys", ["iterations", "pooling"], None, {"preset": "paper", "iterations": 7}
@@ -646,30 +854,39 @@ def test_settings_are_all_options_of_a_preset():
 
 
 @pytest.mark.slow
-def test_a_comparison_from_training_to_the_page(toy, gan_style, tmp_path):
+def test_a_comparison_from_training_to_the_page(toy, gan_style, tmp_path, capsys):
     """Everything by real processes: trains, translates both ways, times, measures, reports."""
     options = TINY | {"images": 2, "sample_every": 0}
     lines = [f"{key} = {json.dumps(value)}" for key, value in options.items()]
     (tmp_path / "tiny.toml").write_text("\n".join(lines))
     head = HEAD.replace('cost_sizes = ""', 'cost_sizes = "32"')
     text = '[methods.GAN.train]\nconfig = "tiny.toml"\n'
-    text += '[methods.wrong]\nmethod = "gatys"\nitrations = 3\n'
+    text += '[methods.wrong]\ntranslated = "wrong"\n'
+    Path("wrong").mkdir()
+    shutil.copy(next((toy / "testA").iterdir()), "wrong/another_name.png")
     (tmp_path / "compare.toml").write_text(head + text)
-    said = gan_style("compare", config="compare.toml")
+
+    def compared():
+        with pytest.raises(SystemExit) as error:
+            gan_style("compare", config="compare.toml")
+        assert error.value.code == 2
+        captured = capsys.readouterr()
+        assert "1 of 2 methods have no result: wrong; the report says why" in captured.err
+        return captured.out
+
     report = Path("results/toy/report")
-    assert said.endswith(f"report: {report}/index.html\n")
+    assert compared().endswith(f"report: {report}/index.html\n")
     rows = json.loads((report / "metrics.json").read_text())["methods"]
     assert rows["GAN"]["error"] is None
     assert rows["GAN"]["cost"]["training"]["images"] == 2
     assert rows["GAN"]["cost"]["sizes"]["32"]["median"] > 0
     assert rows["GAN"]["weights"] == "as trained, after 2 images"
     assert 0 < rows["GAN"]["values"]["cycle_l1"]["value"] < 1
-    assert rows["wrong"]["error"] == "unknown option --itrations: did you mean '--iterations'?"
+    assert rows["wrong"]["error"].startswith("2 of 2 pairs have no translation called")
     page = (report / "index.html").read_text()
-    assert "did you mean" in page
+    assert "have no translation called" in page
     assert page.count("data:image/") > 4
-    again = gan_style("compare", config="compare.toml")
-    assert [line for line in again.splitlines() if line.startswith("  ")] == [
+    assert [line for line in compared().splitlines() if line.startswith("  ")] == [
         "  pairs: as before",
         "  evaluate: as before",
         "  evaluate: as before",
@@ -678,7 +895,6 @@ def test_a_comparison_from_training_to_the_page(toy, gan_style, tmp_path):
         "  translate back: as before",
         "  cost: as before",
         "  evaluate: as before",
-        "  translate",
         f"  failed: {rows['wrong']['error']}",
     ]
 

@@ -3,7 +3,9 @@
 import json
 import math
 import shutil
+import unicodedata
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,14 +13,17 @@ import torch
 from PIL import Image
 from torch import nn
 
-from gan_style import evaluation, metrics, pairs, weights
+from gan_style import evaluation, metrics, pairs, translation, weights
 from gan_style.errors import ConfigError, DataError
-from gan_style.images import ImageError, list_images
+from gan_style.images import list_images
 from gan_style.metric import PairMetric, SetMetric
 from gan_style.metrics import _features
 
 SIDE = 32
 HOW = evaluation.How(device=torch.device("cpu"), size=SIDE)
+
+
+SEEN = evaluation.Seen()
 
 
 class Means(nn.Module):
@@ -155,9 +160,11 @@ def test_images_of_any_shape_are_measured_as_squares_of_one_size(tmp_path, three
     ]
     found = numbers(same, tall, names=["ssim", "sliced_wasserstein"])
     assert found["ssim"]["value"] == pytest.approx(1)
-    assert evaluation.read_square(wide / "a.png", HOW).shape == (3, SIDE, SIDE)
-    protocol = evaluation.protocol(HOW, same, [], [])
-    assert (protocol["images"], protocol["enlarged"]) == (4, 4)
+    square, shape = evaluation.read_square(wide / "a.png", HOW)
+    assert (square.shape, shape) == ((3, SIDE, SIDE), (20, 96))
+    seen = evaluation.Seen(shapes={sample.translated: (20, 96) for sample in same})
+    protocol = evaluation.protocol(HOW, same, [], [], seen)
+    assert (protocol["images"], protocol["enlarged"], protocol["reshaped"]) == (4, 4, 0)
 
 
 def test_a_mean_has_the_interval_of_its_standard_error():
@@ -197,9 +204,9 @@ def test_the_products_interval_is_of_its_factors(three):
     translated, content, style = three
     found = numbers(evaluation.match(translated, content), style, names=["artfid"])
     lpips, fid, product = (found[key] for key in ("lpips_alex", "fid", "artfid"))
-    halves = [(each["high"] - each["low"]) / 2 for each in (lpips, fid, product)]
-    terms = (1 + fid["value"]) * halves[0], (1 + lpips["value"]) * halves[1]
-    assert halves[2] == pytest.approx(math.hypot(*terms))
+    above = [each["high"] - each["value"] for each in (lpips, fid, product)]
+    terms = (1 + fid["value"]) * above[0], (1 + lpips["value"]) * above[1]
+    assert above[2] == pytest.approx(math.hypot(*terms))
 
 
 class Spread(SetMetric):
@@ -231,8 +238,8 @@ def test_contents_without_a_translation_are_counted(three):
     translated, content, _ = three
     contents = list_images(content)
     samples = evaluation.match(translated, content)
-    assert evaluation.protocol(HOW, samples, [], contents)["untranslated"] == 0
-    assert evaluation.protocol(HOW, samples[1:], [], contents)["untranslated"] == 1
+    assert evaluation.protocol(HOW, samples, [], contents, SEEN)["untranslated"] == 0
+    assert evaluation.protocol(HOW, samples[1:], [], contents, SEEN)["untranslated"] == 1
 
 
 def test_of_few_images_fid_says_so(three):
@@ -406,6 +413,8 @@ def test_evaluate_writes_json_that_says_how_it_was_computed(evaluate, three):
         "seed": 0,
         "images": 4,
         "enlarged": 0,
+        "reshaped": 0,
+        "left_out": [],
         "collection_images": 7,
     }
     assert record["made_by"]["libraries"].keys() >= {"torch", "torchmetrics", "pillow"}
@@ -432,16 +441,233 @@ def test_evaluate_refuses_in_one_line(evaluate, refusal, three, tmp_path):
     assert "no such file or folder" in refusal(evaluate, content=tmp_path / "gone")
     assert "did you mean 'ssim'" in refusal(evaluate, metrics="sssim")
     assert "--size is 8" in refusal(evaluate, size=8)
-    (three[0] / "a.png").write_bytes(b"no image")
-    assert "a.png: not an image that can be read" in refusal(evaluate, metrics="ssim")
+    assert "--pattern is 'x'" in refusal(evaluate, pattern="x")
+    assert "did you mean 'all'" in refusal(evaluate, metrics="al")
     assert not (three[0] / "metrics.json").exists()
 
 
-def test_an_image_that_cant_be_read_stops_it(three):
+def test_images_that_cant_be_read_are_left_out_and_named(evaluate, three):
     translated, content, style = three
-    (style / "0.png").write_bytes(b"no image")
-    with pytest.raises(ImageError, match=r"0\.png"):
-        numbers(evaluation.match(translated, content), style, names=["kid"])
+    evaluate(metrics="ssim, kid ,psnr,fid,sliced_wasserstein", truth=content, out="sound.json")
+    folder(translated, ["e.png", "f.png"], first=50)
+    folder(content, ["e.png", "f.png"], first=60)
+    (translated / "e.png").write_bytes((translated / "a.png").read_bytes()[:99])  # ends early
+    (content / "f.png").write_bytes(b"no image")
+    (style / "bad.png").write_bytes(b"")
+    said = evaluate(metrics="ssim,kid,psnr,fid,sliced_wasserstein", truth=content, out="bad.json")
+    assert "3 images left out: " in said
+    assert f"{translated / 'e.png'}: " in said
+    record, sound = (json.loads(Path(name).read_text()) for name in ("bad.json", "sound.json"))
+    assert sorted(Path(name).name for name in record["protocol"]["left_out"]) == [
+        "bad.png", "e.png", "f.png"
+    ]  # fmt: skip
+    for key in ("ssim", "psnr"):  # those that are sound have the numbers that they have alone
+        each = record["values"][key]["each"]
+        assert each[:4] == sound["values"][key]["each"]
+        assert each[4:] == [None, None]
+        assert record["values"][key]["images"] == 4
+    assert record["names"][4:] == ["e.png", "f.png"]
+    assert record["values"]["kid"]["images"] == 5  # f.png is a translation all the same
+
+
+def test_where_no_image_can_be_read_no_number_is_made_up(evaluate, three):
+    for path in three[0].iterdir():
+        path.write_bytes(b"no image")
+    evaluate(metrics="all", out="found.json")
+    values = json.loads(Path("found.json").read_text())["values"]
+    assert values.keys() == metrics.columns().keys()
+    assert all("value" not in entry for entry in values.values())
+    assert values["ssim"]["missing"] == values["kid"]["missing"] == evaluation.UNREADABLE
+
+
+def test_many_bad_images_are_listed_in_a_file(evaluate, three):
+    folder(three[0], names := [f"x{number:02}.png" for number in range(12)])
+    folder(three[1], names)
+    for name in names:
+        (three[0] / name).write_bytes(b"no image")
+    said = evaluate(metrics="ssim", out="found.json")
+    assert "12 images left out: " in said
+    assert said.count("not an image that can be read") == 10
+    assert len(Path("found.left_out.txt").read_text().splitlines()) == 12
+
+
+def test_translations_of_another_shape_are_said(evaluate, three):
+    translated, *_ = three
+    said = evaluate(metrics="ssim", out="same.json")
+    assert "another shape" not in said
+    picture(1, (64, 32)).save(translated / "b.png")
+    picture(1, (33, 32)).save(translated / "c.png")  # rounding
+    said = evaluate(metrics="ssim", out="found.json")
+    assert (
+        "1 of 4 images have another shape than their contents, such as b.png, 64x32 of 32x32 "
+        "pixels: both were squeezed into squares" in said
+    )
+    assert json.loads(Path("found.json").read_text())["protocol"]["reshaped"] == 1
+
+
+def test_shapes_are_compared_upright(tmp_path):
+    made, content = tmp_path / "made", tmp_path / "content"
+    folder(made, ["a.png"], size=(20, 40))
+    content.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying
+    picture(0, (40, 20)).save(content / "a.jpg", exif=exif)
+    samples, seen = evaluation.match(made, content), evaluation.Seen()
+    evaluation.evaluate(samples, [], evaluation.choose(["ssim"]), HOW, seen=seen)
+    assert evaluation.reshaped(samples, seen) == []
+
+
+ASPECT = Path(__file__).parents[1].parent / "shared/cases/images"
+
+
+@pytest.mark.skipif(not ASPECT.is_dir(), reason="no shared cases here")
+def test_the_reported_case_of_two_shapes_is_said(tmp_path):
+    for kind in ("content", "translation"):
+        (tmp_path / kind).mkdir()
+        shutil.copy(ASPECT / f"aspect_{kind}.png", tmp_path / kind / "x.png")
+    samples = evaluation.match(tmp_path / "translation", tmp_path / "content")
+    seen = evaluation.Seen()
+    evaluation.evaluate(samples, [], evaluation.choose(["ssim"]), HOW, seen=seen)
+    assert "1 of 1 images have another shape" in evaluation.shapes_note(samples, seen)
+
+
+# Intervals
+
+
+class Ends(SetMetric):
+    """Whatever is asked, 0.5 with a deviation of 10."""
+
+    def distance(self, translated, real, seed=0):
+        return {"value": 0.5, "std": 10.0}
+
+
+@pytest.mark.parametrize(
+    ("key", "low", "high"),
+    [
+        ("fid", 0, 20.1),
+        ("sliced_wasserstein", 0, 20.1),
+        ("precision_recall", 0, 1),
+        ("kid", -19.1, 20.1),  # an estimate without bias may be below 0
+    ],
+)
+def test_an_interval_holds_possible_values_only(key, low, high, monkeypatch):
+    column = metrics.columns()[key]
+    monkeypatch.setattr(metrics.load(column.metric), "Metric", Ends)
+    entry = evaluation._distance(column, torch.rand(4, 2), torch.rand(4, 2), HOW)
+    assert (entry["low"], entry["high"]) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_every_interval_is_in_its_metrics_range_and_around_its_value(three):
+    translated, content, style = three
+    columns = metrics.columns()
+    for others in (style, content):
+        for key, entry in numbers(evaluation.match(translated, content), others).items():
+            if "low" in entry:
+                least, most = columns[key].info.range
+                assert least <= entry["low"] <= entry["value"] <= entry["high"] <= most, key
+
+
+def test_a_products_ends_are_as_far_as_its_factors_ends():
+    column = metrics.columns()["artfid"]
+    parts = {
+        "fid": {"value": 9.0, "low": 0.0, "high": 29.0, "images": 4, "few": 1.0},
+        "lpips_alex": {"value": 1.0, "low": 0.5, "high": 1.25, "images": 4},
+    }
+    entry = evaluation._derived(column, parts)
+    assert entry["value"] == 20  # (1 + 1)(1 + 9)
+    assert entry["high"] == pytest.approx(20 + math.hypot(2 * 20, 10 * 0.25))
+    assert entry["low"] == pytest.approx(20 - math.hypot(2 * 9, 10 * 0.5))
+    parts["lpips_alex"]["low"] = 0.0
+    assert evaluation._derived(column, parts)["low"] == 1  # 20 - hypot(18, 10) is no product
+
+
+# Names of other programs, and of other systems
+
+
+def test_a_pattern_finds_other_programs_names_and_leaves_the_rest(tmp_path):
+    content = folder(tmp_path / "content", ["a.jpg", "sub/b.jpg"])
+    kinds = ("fake", "real", "rec")  # as a reference program leaves them, side by side
+    made = folder(
+        tmp_path / "made", [f"{name}_{kind}.png" for name in ("a", "sub/b") for kind in kinds]
+    )
+    for pattern, suffix in (("{stem}_fake", "_fake"), ("{stem}_rec", "_rec")):
+        samples = evaluation.match(made, content, pattern=pattern)
+        assert [(each.name, each.content.name) for each in samples] == [
+            ("a.png", "a.jpg"), ("sub/b.png", "b.jpg")
+        ]  # fmt: skip
+        assert all(each.translated.stem.endswith(suffix) for each in samples)
+    with pytest.raises(DataError, match=r"none of 6 images in --translated .* such as a_fake\.png"):
+        evaluation.match(made, content, pattern="{stem}_fakes")
+
+
+def test_a_pattern_may_hold_the_styles_name(tmp_path):
+    content = folder(tmp_path / "content", ["a.jpg", "sub/b.jpg"])
+    style = folder(tmp_path / "style", ["x.jpg", "old/y.jpg"])
+    made = folder(tmp_path / "made", ["a_in_x.png", "sub/b_in_y.jpg", "a_in_z.png"])
+    assert matched(made, content, style, pattern="{stem}_in_{style}") == [
+        ("old/y/sub/b.png", "b.jpg", "y.jpg"),
+        ("x/a.png", "a.jpg", "x.jpg"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["fake", "", "{style}", "{stem}/{style}", "..\\{stem}", "{stem}{stem}", "{stem!r}",
+     "{name}{stem}", ".{stem}", "{stem}\0"],
+)  # fmt: skip
+def test_patterns_that_name_no_file_are_refused(pattern):
+    with pytest.raises(ConfigError, match="--pattern is"):
+        pairs.check_pattern(pattern)
+
+
+def test_a_pattern_keeps_folders_and_braces_in_names():
+    name = Path("sub/{style} a.png")
+    assert pairs.called("x_{stem}_{style}", name, "{stem}") == Path("sub/x_{style} a_{stem}.png")
+    assert pairs.stem_in("x_{stem}_y", "x_{stem}_y") == "{stem}"
+    assert pairs.stem_in("ab{stem}ba", "aba") is None  # the ends may not overlap
+    with pytest.raises(DataError, match="longer than 255 bytes"):
+        pairs.called("{stem}_fake", Path("a" * 251 + ".png"))
+
+
+def test_what_translate_calls_its_images_evaluate_finds(gan_style, tmp_path, monkeypatch):
+    content = folder(tmp_path / "content", ["a.jpg", "sub/b.jpg"])
+    style = folder(tmp_path / "style", ["x.jpg", "y.jpg"])
+    options = {"method": "gatys", "vgg": "random", "iterations": 1, "style_layers": "relu1_1",
+               "style_layer_weights": "1", "content_layer": "relu1_1"}  # fmt: skip
+    for pattern, name in (("{stem}_fake", "x/sub/b_fake.png"), ("{stem}_{style}", "sub/b_x.png")):
+        made = tmp_path / pattern
+        gan_style("translate", content=content, style=style, out=made, pattern=pattern, **options)
+        assert (made / name).is_file()
+        assert len(evaluation.match(made, content, style, pattern=pattern)) == 4
+
+
+@pytest.mark.parametrize(("first", "second"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_may_be_stored_in_either_way(tmp_path, first, second):
+    one, other = (unicodedata.normalize(form, "café/été") for form in (first, second))
+    content = folder(tmp_path / "content", [f"{one}.jpg"])
+    style = folder(tmp_path / "style", [f"{other}.png"])
+    made = folder(tmp_path / "made", [f"{other}.png"])
+    (name,) = (name for name, *_ in matched(made, content))
+    assert name == unicodedata.normalize("NFC", f"{one}.png")
+    fake = folder(tmp_path / "fake", [unicodedata.normalize(second, f"{other}_é.png")])
+    assert len(matched(fake, content, pattern=unicodedata.normalize(first, "{stem}_é"))) == 1
+    back = folder(tmp_path / "back", [f"{one}.png"])
+    (sample,) = evaluation.match(made, content, truth=content, reconstructed=back)
+    assert sample.reconstruction
+    file = tmp_path / "pairs.csv"
+    pairs.write_pairs(file, [{"content": f"{other}.jpg", "style": f"{one}.png"}])
+    assert len(matched(made, content, style, file)) == 1
+    (job,) = translation.jobs_with_styles(content, str(style), pairs=file)
+    assert job.content == content / f"{one}.jpg"
+
+
+def test_two_images_that_differ_in_how_accents_are_stored_are_not_mixed_up(tmp_path):
+    names = [f"{unicodedata.normalize(form, 'é')}.png" for form in ("NFC", "NFD")]
+    both = folder(tmp_path / "both", names)
+    if len(list(both.iterdir())) < 2:
+        pytest.skip("they are one name to this file system")
+    with pytest.raises(DataError, match="differ only in how their accents are stored: rename one"):
+        evaluation.match(both, both)
 
 
 def test_metrics_lists_every_column(gan_style):

@@ -52,7 +52,7 @@ def train_kid(train, toy):
 
 @pytest.fixture
 def kids(monkeypatch):
-    """Make KID what is planned: a sequence for each direction."""
+    """Make KID what is planned: a sequence for each direction; of unchanged images it is 2.5."""
 
     def plan(**sequences):
         values = {direction: iter(sequence) for direction, sequence in sequences.items()}
@@ -65,7 +65,11 @@ def kids(monkeypatch):
                 for direction, sequence in values.items()
             }
 
+        def yardsticks(self, device):
+            return {direction: selection.Yardstick(unchanged=2.5) for direction in values}
+
         monkeypatch.setattr(selection.Scorer, "score", score)
+        monkeypatch.setattr(selection.Scorer, "yardsticks", yardsticks)
 
     return plan
 
@@ -164,9 +168,9 @@ def test_the_test_images_are_the_same_ones_spread_over_the_folder(train_kid, tmp
 
     monkeypatch.setattr(selection.Scorer, "_features", watched)
     said = train_kid(domain=toy, images=6, size=32, preprocess="crop", kid_images=5, run_dir="run")
-    # The real ones of each side are looked at once.
-    assert [direction for direction, _ in seen] == [None, "a2b", None, "b2a", "a2b", "b2a"]
-    for index, part in ((0, "testB"), (1, "testA"), (4, "testA"), (5, "testB")):
+    # The real ones of each side are looked at once, before anything is trained.
+    assert [direction for direction, _ in seen] == [None, None, "a2b", "b2a", "a2b", "b2a"]
+    for index, part in ((0, "testB"), (1, "testA"), (2, "testA"), (5, "testB")):
         images = [to_tensor(to_array(load_image(path))) for path in list_images(toy / part)[::2]]
         assert torch.equal(seen[index][1], torch.stack(images))
     assert "KID after 3 images: a2b " in said
@@ -187,22 +191,94 @@ def test_the_best_are_the_weights_of_the_lowest_kid(train_kid, kids):
     assert same({"": run["gen_ba.best.safetensors"]}, {"": run["gen_ba.safetensors"]})
     assert note("run", "gen_ab") == {
         "direction": "a2b", "weights": "as trained (raw)",
-        "kid": 1.0, "std": 0.5, "test_images": 4, "images": 6,
+        "kid": 1.0, "std": 0.5, "test_images": 4, "images": 6, "unchanged": 2.5,
     }  # fmt: skip
     assert note("run", "gen_ba")["images"] == 9
     assert not list(Path("run").glob("disc*.best*"))
     assert [value for _, value in points("run", "kid/a2b")] == [3, 1, 2]
-    lines = [line for line in said.splitlines() if "KID" in line]
-    assert [line[line.index("KID") :] for line in lines[:3]] == [
-        "KID after 3 images: a2b 3.0000 ± 0.5000 (the lowest), b2a 3.0000 ± 0.5000 (the lowest)",
-        "KID after 6 images: a2b 1.0000 ± 0.5000 (the lowest), b2a 2.0000 ± 0.5000 (the lowest)",
-        "KID after 9 images: a2b 2.0000 ± 0.5000 (lowest 1.0000 at 6), "
-        "b2a 1.0000 ± 0.5000 (the lowest)",
+    lines = [line[line.index("KID") :] for line in said.splitlines() if "KID" in line]
+    worse = "(the lowest so far; unchanged: 2.5000, worse than leaving the images alone)"
+    better = "(the lowest; unchanged: 2.5000)"
+    assert lines[:4] == [
+        "KID of images that nothing translated: a2b unchanged: 2.5000; b2a unchanged: 2.5000",
+        f"KID after 3 images: a2b 3.0000 ± 0.5000 {worse}, b2a 3.0000 ± 0.5000 {worse}",
+        f"KID after 6 images: a2b 1.0000 ± 0.5000 {better}, b2a 2.0000 ± 0.5000 {better}",
+        "KID after 9 images: a2b 2.0000 ± 0.5000 (lowest 1.0000 at 6; unchanged: 2.5000), "
+        f"b2a 1.0000 ± 0.5000 {better}",
     ]
-    assert lines[3] == (
-        "lowest KID: a2b 1.0000 ± 0.5000 after 6 images, b2a 1.0000 ± 0.5000 after 9 images: "
-        "translate --weights best"
+    assert said.splitlines()[-1] == (
+        "lowest KID: a2b 1.0000 ± 0.5000 after 6 images (unchanged: 2.5000), "
+        "b2a 1.0000 ± 0.5000 after 9 images (unchanged: 2.5000): translate --weights best"
     )
+
+
+def test_what_is_worse_than_nothing_is_no_success(train_kid, kids):
+    kids(a2b=[3, 2.5])  # 2.5 is what images left alone have
+    said = train_kid(images=6, run_dir="run")
+    assert said.splitlines()[-1] == (
+        "lowest KID: a2b 2.5000 ± 0.5000 after 6 images "
+        "(unchanged: 2.5000, worse than leaving the images alone)"
+    )
+
+
+@pytest.fixture
+def many(tmp_path):
+    """A domain with enough training images to be a reference."""
+    return synth.make(tmp_path / "many", size=32, train=5, test=4)
+
+
+def test_unchanged_and_real_images_are_the_yardstick(train_kid, gan_style, many):
+    options = {"domain": many, "size": 32, "preprocess": "crop", "run_dir": "run"}
+    said = train_kid(images=7, **options)
+
+    def features(part):
+        images = [to_array(load_image(path)) for path in list_images(many / part)]
+        with torch.no_grad():
+            return torch.cat([Pooled()(to_tensor(image)[None]) for image in images])
+
+    words = []
+    for direction, source, target in (("a2b", "A", "B"), ("b2a", "B", "A")):
+        tests = features(f"test{target}")
+        unchanged, real = (
+            kid.Metric().distance(features(part), tests)["value"]
+            for part in (f"test{source}", f"train{target}")
+        )
+        words.append(f"{direction} unchanged: {unchanged:.4f}, real: {real:.4f}")
+        for key, value in (("unchanged", unchanged), ("real", real)):
+            assert progress("run")["kid"][direction][key] == value
+            expected = [(images, np.float32(value)) for images in (5, 7)]  # a line in TensorBoard
+            assert points("run", f"kid_{key}/{direction}") == expected
+    assert f"KID of images that nothing translated: {'; '.join(words)}\n" in said
+    unchanged = note("run", "gen_ab")["unchanged"]
+    assert unchanged == progress("run")["kid"]["a2b"]["unchanged"]
+    said = gan_style("translate", run="run", content=many / "testA", weights="best")
+    assert f" images; unchanged: {unchanged:.4f})" in said
+
+
+def test_a_run_is_measured_by_one_yardstick(train_kid, many, monkeypatch, signal_in_step):
+    train_kid(domain=many, images=7, run_dir="whole")
+    signal_in_step(cyclegan, 4)  # before the first KID
+    with pytest.raises(SystemExit):
+        train_kid(domain=many, images=7, run_dir="parts")
+    with monkeypatch.context() as patch:
+        patch.setattr(selection.Scorer, "yardsticks", None)  # a second time would be an error
+        train_kid(domain=many, images=7, run_dir="parts", resume="auto")
+    assert without_seconds("whole") == without_seconds("parts")
+
+
+def test_a_run_of_before_there_was_a_yardstick_goes_on_and_gets_one(train_kid, kids, monkeypatch):
+    kids(a2b=[2, 1, 3])
+    state = selection.Scores.state
+    with monkeypatch.context() as patch:  # a checkpoint as it was then
+        patch.setattr(
+            selection.Scores,
+            "state",
+            lambda self: {key: each for key, each in state(self).items() if key != "yardsticks"},
+        )
+        train_kid(images=6, run_dir="run")
+    said = train_kid(images=7, run_dir="run", resume="auto")
+    assert "KID of images that nothing translated: a2b unchanged: 2.5000\n" in said
+    assert "a2b 3.0000 ± 0.5000 (lowest 1.0000 at 6; unchanged: 2.5000, worse than" in said
 
 
 def test_of_equal_kids_the_first_is_the_best():
@@ -236,11 +312,14 @@ def test_translate_takes_the_best_weights_and_says_whose_they_are(train_kid, gan
     kids(a2b=[1, 2], b2a=[2, 1])
     train_kid(images=6, run_dir="run")
     said = gan_style("translate", run="run", content=toy / "testA", weights="best", out="best")
-    assert "4 images, cyclegan, a2b, best weights (KID 1.0000 after 3 images), cpu" in said
+    assert (
+        "4 images, cyclegan, a2b, best weights (KID 1.0000 after 3 images; unchanged: 2.5000)"
+        in said
+    )
     said = gan_style(
         "translate", run="run", content=toy / "testB", weights="best", direction="b2a", out="b2a"
     )
-    assert "best weights (KID 1.0000 after 6 images)" in said
+    assert "best weights (KID 1.0000 after 6 images; unchanged: 2.5000)" in said
     kids(a2b=[1], b2a=[2])
     train_kid(images=3, run_dir="then")
     gan_style("translate", run="then", content=toy / "testA", out="then_raw")
@@ -343,7 +422,12 @@ def test_the_time_that_kid_takes_is_none_of_the_trainings(train_kid, kids, monke
         clock.now += 1000
         return score(self, *arguments)
 
+    def slow_too(self, device):
+        clock.now += 1000
+        return {"a2b": selection.Yardstick(unchanged=2.5)}
+
     monkeypatch.setattr(selection.Scorer, "score", slow)
+    monkeypatch.setattr(selection.Scorer, "yardsticks", slow_too)
     said = train_kid(minutes=7 / 60, log_every=1, checkpoint_minutes=1000, run_dir="run")
     assert "finished after 7 images" in said
     assert steps("run") == [3, 6, 7]
@@ -377,10 +461,11 @@ def test_a_resumed_run_goes_on_comparing_with_the_best_before(train_kid, kids, s
         train_kid(images=7, run_dir="run")
     before = load_file("run/gen_ab.best.safetensors")
     said = train_kid(images=7, run_dir="run", resume="auto")
-    assert "a2b 2.0000 ± 0.5000 (lowest 1.0000 at 3)" in said
+    assert "a2b 2.0000 ± 0.5000 (lowest 1.0000 at 3; unchanged: 2.5000)" in said
     assert same({"": before}, {"": load_file("run/gen_ab.best.safetensors")})
     assert progress("run")["kid"]["a2b"] == {
         "best": 1.0, "best_images": 3, "last": 3.0, "last_images": 7, "test_images": 4,
+        "unchanged": 2.5,
     }  # fmt: skip
 
 
@@ -389,7 +474,7 @@ def test_an_extended_run_knows_the_kid_of_its_former_end(train_kid, kids):
     # With a checkpoint after each step, that of the last one is older than the KID.
     train_kid(images=2, checkpoint_minutes=0, run_dir="run")
     said = train_kid(images=3, run_dir="run", resume="auto")
-    assert "a2b 3.0000 ± 0.5000 (lowest 1.0000 at 2)" in said
+    assert "a2b 3.0000 ± 0.5000 (lowest 1.0000 at 2; unchanged: 2.5000, worse" in said
 
 
 def test_a_finished_run_that_is_resumed_computes_nothing(train_kid, kids):
@@ -397,7 +482,7 @@ def test_a_finished_run_that_is_resumed_computes_nothing(train_kid, kids):
     train_kid(images=2, run_dir="run")
     before = weights("run")
     said = train_kid(images=2, run_dir="run", resume="auto")  # a second KID would be StopIteration
-    assert "lowest KID: a2b 1.0000 ± 0.5000 after 2 images" in said
+    assert "lowest KID: a2b 1.0000 ± 0.5000 after 2 images (unchanged: 2.5000)" in said
     assert same(before, weights("run"))
 
 
@@ -578,9 +663,11 @@ def test_progress_is_written_for_other_programs(train_kid, kids, signal_in_step)
         "kid": {
             "a2b": {
                 "best": 1.0, "best_images": 6, "last": 2.0, "last_images": 9, "test_images": 4,
+                "unchanged": 2.5,
             },
             "b2a": {
                 "best": 4.0, "best_images": 3, "last": 6.0, "last_images": 9, "test_images": 4,
+                "unchanged": 2.5,
             },
         },
     }  # fmt: skip
@@ -609,7 +696,10 @@ def test_a_scorer_keeps_only_the_networks_that_translate(toy):
 
 
 def test_scores_survive_a_checkpoint(tmp_path):
-    scores = selection.Scores(files=["testA/0.png"], images=12)
+    yardsticks = {
+        "a2b": selection.Yardstick(unchanged=1 / 7), "b2a": selection.Yardstick(unchanged=1, real=2)
+    }  # fmt: skip
+    scores = selection.Scores(files=["testA/0.png"], images=12, yardsticks=yardsticks)
     for images, value in ((6, 0.1), (12, 0.1 + 0.2)):
         score = selection.Score(kid=value, std=1 / 3, test_images=4, images=images)
         scores.add("b2a", score, {"weight": torch.rand(3)})

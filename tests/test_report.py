@@ -204,6 +204,116 @@ def test_only_pairs_that_both_have_are_compared(read):
     assert answers.content(read(methods)).winners == ("a", "b")
 
 
+def scaled(unchanged, real, key="kid", **more):
+    """A comparison of `a`, better than `b`, between two references with these numbers."""
+    values = {"a": of_set(0.010, 0.001), "b": of_set(0.030, 0.001)}
+    others = {"artfid": of_set(3.0), "lpips_alex": of_pairs(0.1, 0.2, 0.1, 0.2)}
+    methods = {
+        "unchanged": reference(values={key: of_set(*unchanged), **more}),
+        "style images": reference("style images", values={key: of_set(*real)}),
+    }
+    return methods | {n: method(n, values={key: value, **others}) for n, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("unchanged", "real", "told"),
+    [
+        ((0.040, 0.002), (0.001, 0.002), True),
+        ((0.040, 0.030), (0.001, 0.020), False),  # their intervals overlap
+        ((0.001, 0.002), (0.040, 0.002), False),  # real images further away than the contents
+        ((0.01,), (0.01,), False),  # without intervals, equal
+    ],
+)
+def test_where_unchanged_and_real_images_are_the_same_nobody_wins(read, unchanged, real, told):
+    comparison = read(scaled(unchanged, real))
+    closest, content, _, trade_off = answers.every(comparison)
+    assert closest.winners == (("a",) if told else ())
+    assert trade_off.winners == (("a", "b") if told else ())
+    assert content.winners == ("a", "b")  # of which the references say nothing
+    marks = {
+        row.method.label: row.cells[0].mark for row in tables.numbers(comparison).rows
+    }  # KID is the first
+    assert marks["a"] == ("best" if told else "")
+    remarks = " ".join(tables.numbers(comparison).remarks)
+    assert ("can't be told from real images" in remarks) is not told
+    if not told:
+        assert closest.text.startswith(
+            "That can't be told of these images: the contents themselves"
+        )
+        assert "By the values alone: a 0.0100 ± 0.0010, b 0.0300 ± 0.0010." in closest.text
+
+
+def test_the_page_says_first_that_it_cant_tell(tmp_path):
+    document = comparisons.comparison(scaled((0.040, 0.030), (0.001, 0.020)))
+    page = written(tmp_path, document)
+    first = page.words().index("That can't be told of these images")
+    assert first < page.words().index("Which keeps the content best")
+    assert (
+        'class="winner">a<' not in (tmp_path / "report/index.html").read_text().split("</div>")[0]
+    )
+    text = (tmp_path / "report/report.md").read_text()
+    assert "That can't be told of these images: the contents themselves" in text
+
+
+def test_without_both_references_nothing_is_withheld(read):
+    methods = scaled((0.040, 0.030), (0.001, 0.020))
+    del methods["style images"]
+    assert answers.closest(read(methods)).winners == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("colours", "warned"),
+    [
+        ((0.9, 0.8, 0.9, 0.8), True),  # grey, where the style has colours
+        ((0.4, 0.6, 0.5, 0.5), False),  # nearer and further by turns
+        ((0.2, 0.3, 0.2, 0.3), False),
+    ],
+)
+def test_a_filter_that_takes_the_colours_away_doesnt_win_in_silence(read, colours, warned):
+    theirs = {"colour_histogram": of_pairs(0.5, 0.5, 0.5, 0.5)}
+    methods = scaled((0.040, 0.002), (0.001, 0.002), **theirs)
+    methods["a"]["values"]["colour_histogram"] = of_pairs(*colours)
+    methods["a"]["values"]["lpips_alex"] = of_pairs(0.01, 0.01, 0.01, 0.01)
+    metrics = (*comparisons.METRICS, *comparisons.COLOUR)
+    closest, content, _, trade_off = answers.every(read(methods, metrics=metrics))
+    for method_of_it in methods.values():  # the trade-off by the Pareto front alone
+        method_of_it["values"].pop("artfid", None)
+    alone = answers.trade_off(read(methods, metrics=metrics))
+    assert alone.text.startswith("a is ahead in both")
+    for answer in (closest, content, trade_off, alone):
+        assert ("But the colours of a are further from the style's" in answer.text) is warned
+    if warned:
+        assert (
+            "(colour histogram distance 0.850 ± 0.050) than those of the contents left alone "
+            "(0.500 ± 0.000)." in closest.text
+        )
+
+
+def test_settings_far_below_a_recipe_stand_in_what_to_know(tmp_path):
+    document = comparisons.small()
+    line = "15 iterations of its recipe's 500: its numbers say little of what the method can do"
+    document["methods"]["near"]["short_of"] = [line]
+    page = written(tmp_path, document)
+    words_of = page.words()
+    assert words_of.index("What to know") < words_of.index(f"near: {line}.")
+    assert words_of.index(f"near: {line}.") < words_of.index("Click a picture")  # and not far below
+    text = (tmp_path / "report/report.md").read_text()
+    assert text.index("## What to know") < text.index("- near: 15 iterations of its recipe's 500")
+
+
+def test_an_interval_that_ends_at_its_range_is_told_by_its_ends():
+    value = record.Value(value=0.02, low=0.0, high=0.05)
+    assert words.with_interval(value) == "0.0200 (0 to 0.0500)"
+    for low, high in ((0.0, 0.0999), (0.001, 0.1)):  # ± would be below 0 and above 1
+        near = record.Value(value=0.0499, low=low, high=high)
+        assert ("±" in words.with_interval(near)) is (near.value - near.half >= 0), low
+    top = record.Value(value=0.99, low=0.97, high=1.0)
+    assert words.with_interval(top) == "0.990 (0.970 to 1.00)"
+    even = record.Value(value=0.02, low=-0.011, high=0.05)  # as KID's may
+    assert words.with_interval(even) == "0.0200 ± 0.0305"
+    assert words.interval(record.Value(value=1.0)) == ""
+
+
 def test_without_intervals_only_equal_numbers_tie(read):
     numbers = {"a": 1.0, "b": 1.0, "c": 1.001}
     methods = {n: method(n, values={"kid": of_set(v)}) for n, v in numbers.items()}
@@ -342,11 +452,13 @@ def test_numbers_have_three_digits(value, text):
 
 def test_an_interval_has_the_places_of_its_value():
     def told(value, margin):
-        return words.with_half(record.Value(value=value, low=value - margin, high=value + margin))
+        return words.with_interval(
+            record.Value(value=value, low=value - margin, high=value + margin)
+        )
 
     assert told(0.0123, 0.002) == "0.0123 ± 0.0020"
     assert told(123, 0.4) == "123 ± 0.4"  # not 0
-    assert words.with_half(record.Value(value=5.0)) == "5.00"
+    assert words.with_interval(record.Value(value=5.0)) == "5.00"
 
 
 @pytest.mark.parametrize(

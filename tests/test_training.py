@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 import signal
 import sys
@@ -8,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.optim.swa_utils import AveragedModel
 
 from data_tools import download
 from gan_style import checkpoint, methods, runs, training
@@ -205,11 +207,37 @@ def test_the_average_follows_the_weights(train, toy):
     train(domain=toy, images=1, ema=0.9, run_dir="first", schedule="constant")
     first, two = weights("first"), weights("two")
     key = "model.1.weight"
-    # The first step starts the average; then it is 0.9 times itself and 0.1 times the weights.
+    # The first step starts the average; after n others it keeps (1 + n) / (10 + n) of itself.
     torch.testing.assert_close(
         two["gen_ab.ema.safetensors"][key],
-        0.9 * first["gen_ab.safetensors"][key] + 0.1 * two["gen_ab.safetensors"][key],
+        2 / 11 * first["gen_ab.safetensors"][key] + 9 / 11 * two["gen_ab.safetensors"][key],
     )
+
+
+@pytest.mark.parametrize("ema", [0.5, 0.999])
+def test_the_average_warms_up_by_the_closed_form(ema):
+    net = torch.nn.Linear(3, 2, dtype=torch.float64)
+    average = AveragedModel(net, multi_avg_fn=training.averaging(ema))
+    history = torch.randn(40, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    decays = [0.0] + [min(ema, (1 + n) / (10 + n)) for n in range(1, 40)]
+    for count, weight in enumerate(history, start=1):
+        net.weight.data.copy_(weight)
+        average.update_parameters(net)
+        # Weight k counts by the share that it was taken with, and by what later steps kept of it.
+        shares = [(1 - decays[k]) * math.prod(decays[k + 1 : count]) for k in range(count)]
+        assert sum(shares) == pytest.approx(1)
+        expected = torch.tensordot(torch.tensor(shares, dtype=torch.float64), history[:count], 1)
+        torch.testing.assert_close(average.module.weight.data, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_the_average_of_a_short_run_is_of_its_later_weights():
+    net = torch.nn.Linear(1, 1, bias=False)
+    net.weight.data.fill_(0.0)
+    average = AveragedModel(net, multi_avg_fn=training.averaging(0.999))
+    for step in range(1, 501):  # weights that move steadily: their mean of 1 to 500 is 250
+        net.weight.data.fill_(float(step))
+        average.update_parameters(net)
+    assert average.module.weight.item() > 440
 
 
 def test_a_nan_stops_the_run_and_names_player_term_and_step(train, toy, monkeypatch, capsys):

@@ -256,16 +256,16 @@ def test_images_of_unknown_making_are_neither_kept_nor_replaced_unasked(
 def test_an_image_whose_making_was_cut_off_is_made_again(train, gan_style, toy, monkeypatch):
     train(domain=toy, images=1, run_dir="run")
     options = {"run": "run", "content": toy / "testA", "out": "out"}
-    save, saved = translation.save_png, []
+    save, saved = translation.save_image, []
 
-    def dies_after_the_second(array, path):
-        save(array, path)
+    def dies_after_the_second(array, path, *how):
+        save(array, path, *how)
         saved.append(path)
         if len(saved) == 2:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(translation, "save_png", dies_after_the_second)
+        patch.setattr(translation, "save_image", dies_after_the_second)
         with pytest.raises(SystemExit):
             gan_style("translate", **options)
     with Path("out/.made_by.csv").open("a") as file:

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gan_style.config import at_least, at_most
+from gan_style.config import at_least, at_most, entries
 from gan_style.errors import ConfigError, TrainingError
 from gan_style.losses import perceptual
 from gan_style.losses.perceptual import ContentNorm, StyleLossName
@@ -147,6 +147,8 @@ class Config:
         for name in ("learning_rate", "learning_rate_decay", "style_scale"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"--{name} is {getattr(self, name)}, but must be above 0")
+        if not self.layers:
+            raise ConfigError(f"--style_layers is {self.style_layers!r}, but must name a layer")
         if len(set(self.layers)) < len(self.layers):
             raise ConfigError(f"--style_layers is {self.style_layers!r}, but has one twice")
         if len(self.layer_weights) != len(self.layers):
@@ -158,13 +160,13 @@ class Config:
     @property
     def layers(self) -> list[str]:
         """The names in `style_layers`."""
-        return [name.strip() for name in self.style_layers.split(",")]
+        return entries(self.style_layers)
 
     @property
     def layer_weights(self) -> list[float]:
         """The numbers in `style_layer_weights`."""
         try:
-            numbers = [float(word) for word in self.style_layer_weights.split(",")]
+            numbers = [float(word) for word in entries(self.style_layer_weights)]
         except ValueError:
             numbers = [math.nan]
         if not all(0 <= number < math.inf for number in numbers):

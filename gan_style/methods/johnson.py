@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_style import strips
-from gan_style.config import LONGEST, at_least, at_most
+from gan_style.config import LONGEST, at_least, at_most, entries
 from gan_style.errors import ConfigError, DataError
 from gan_style.images import read_picture, resize, to_array, to_tensor
 from gan_style.losses import perceptual
@@ -103,11 +103,13 @@ class Config:
         at_most(LONGEST, style_size=self.style_size)
         if not self.learning_rate > 0:
             raise ConfigError(f"--learning_rate is {self.learning_rate}, but must be above 0")
+        if not self.layers:
+            raise ConfigError(f"--style_layers is {self.style_layers!r}, but must name a layer")
 
     @property
     def layers(self) -> list[str]:
         """The names in `style_layers`."""
-        return [name.strip() for name in self.style_layers.split(",")]
+        return entries(self.style_layers)
 
 
 class Method(TrainedMethod):

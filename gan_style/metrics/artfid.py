@@ -14,6 +14,7 @@ images from 5000 upwards; this FID is of the images that there are, too high whe
 so products compare only at equal counts.
 """
 
+import math
 from collections.abc import Mapping
 
 from gan_style.metric import DerivedMetric, Info
@@ -24,6 +25,7 @@ INFO = Info(
     against="collection",
     source="Wright and Ommer 2022, https://arxiv.org/abs/2207.12280",
     weights=("lpips_alex", "inception"),
+    range=(1, math.inf),
 )
 
 

@@ -16,6 +16,8 @@ whatever n is: of 150 images a side that took 7 s instead of 0.03 s, and gave -4
 collections, as the root of a rounding error of 1e-16 is 1e-8, a thousand times over.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -31,6 +33,7 @@ INFO = Info(
     source="Heusel et al. 2017, https://arxiv.org/abs/1706.08500",
     weights=("inception",),
     features=("inception", "vgg16"),
+    range=(0, math.inf),
 )
 
 

@@ -32,6 +32,7 @@ INFO = Info(
     source="Kynkäänniemi et al. 2019, https://arxiv.org/abs/1904.06991",
     weights=("vgg16_torchvision",),
     features=("vgg16",),
+    range=(0, 1),
 )
 
 

@@ -17,6 +17,8 @@ blown up to 1.
 Own code: torchmetrics has no such metric, and POT would be one more library, for sorting.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -35,6 +37,7 @@ INFO = Info(
     against="collection",
     source="Karras et al. 2018, https://arxiv.org/abs/1710.10196",
     features=("patches",),
+    range=(0, math.inf),
 )
 
 

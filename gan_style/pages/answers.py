@@ -9,13 +9,23 @@ import numpy as np
 from scipy import stats
 
 from gan_style.pages import words
-from gan_style.pages.record import Comparison, Method, Metric, Timing, Training, Value
+from gan_style.pages.record import (
+    REAL,
+    UNCHANGED,
+    Comparison,
+    Method,
+    Metric,
+    Timing,
+    Training,
+    Value,
+)
 
 Rule = Literal["pairs", "intervals", "values", "runs"]
 
 STYLE = ("kid", "sliced_wasserstein")  # the first that there is: the distance to the collection
 CONTENT = ("lpips_alex", "ssim")  # the distance to the content
 TRADE_OFF = "artfid"
+COLOUR = "colour_histogram"  # what a filter that takes the colours away can't win by
 RESAMPLES = 9999  # of the bootstrap
 SEED = 0
 
@@ -125,6 +135,20 @@ def _differ_by_pair(ours: Sequence[float | None], theirs: Sequence[float | None]
     return bool(interval.low > 0 or interval.high < 0)
 
 
+def blind(comparison: Comparison, metric: Metric) -> bool:
+    """Whether a metric doesn't even tell the contents from real images of the target.
+
+    A method is somewhere between these two, so where the two can't be told apart by their
+    intervals, or stand the wrong way round, its place tells nothing.
+    """
+    ends = [comparison.reference(label) for label in (UNCHANGED, REAL)]
+    values = [each.values.get(metric.key) for each in ends if each]
+    if len(values) < 2 or None in values:
+        return False
+    unchanged, real = (value for value in values if value)
+    return not (metric.beats(real.value, unchanged.value) and apart(unchanged, real)[0])
+
+
 def first(comparison: Comparison, keys: Sequence[str]) -> Metric | None:
     """The first of these metrics that a method which can win has a number of."""
     for key in keys:
@@ -176,11 +200,70 @@ def closest(comparison: Comparison) -> Answer:
         return _without(question, comparison, STYLE)
     ordered = rank(comparison.contenders, metric)
     assert ordered is not None
+    if blind(comparison, metric):
+        return Answer(question=question, parts=tuple(_cannot_tell(comparison, metric)))
     parts = _by_metric(comparison, metric, ordered)
+    parts += _colours(comparison, ordered.leaders)
     parts += _for_scale(comparison, metric, "closer")
     if metric.key != STYLE[0]:
         parts.append(Part(text=" KID, which would be preferred, was not computed."))
     return _answer(question, parts, ordered)
+
+
+def _cannot_tell(comparison: Comparison, metric: Metric) -> list[Part]:
+    """Why nobody wins, with the numbers all the same."""
+    unchanged, real = (comparison.reference(label) for label in (UNCHANGED, REAL))
+    assert unchanged
+    assert real
+    ends = [
+        part
+        for each, what in ((unchanged, "the contents themselves"), (real, "real images"))
+        for part in (
+            Part(text=f"{what} ("),
+            Part(text=each.label, name=True),
+            Part(text=f", {metric.short} {words.with_interval(each.values[metric.key])})"),
+        )
+    ]
+    differ, _ = apart(unchanged.values[metric.key], real.values[metric.key])
+    parts = [
+        Part(text="That can't be told of these images: "),
+        *ends[:3],
+        Part(text=" come out better than " if differ else " can't be told from "),
+        *ends[3:],
+        Part(text=", so that a place between them says nothing. By the values alone: "),
+    ]
+    known = [method for method in comparison.contenders if metric.key in method.values]
+    known.sort(key=lambda each: each.values[metric.key].value, reverse=metric.better == "higher")
+    for index, method in enumerate(known):
+        parts += [
+            Part(text=", " if index else ""),
+            Part(text=method.label, name=True),
+            Part(text=f" {words.with_interval(method.values[metric.key])}"),
+        ]
+    return [*parts, Part(text=". More images, of contents and of the target, would tell.")]
+
+
+def _colours(comparison: Comparison, labels: Sequence[str]) -> list[Part]:
+    """Which of these methods have colours further from the style's than the contents' own are."""
+    unchanged, metric = comparison.reference(UNCHANGED), comparison.metrics.get(COLOUR)
+    if not unchanged or not metric or COLOUR not in unchanged.values:
+        return []
+    theirs, parts = unchanged.values[COLOUR], []
+    for method in comparison.contenders:
+        ours = method.values.get(COLOUR)
+        if method.label not in labels or ours is None:
+            continue
+        if metric.beats(theirs.value, ours.value) and apart(ours, theirs)[0]:
+            parts += [
+                Part(text=" But the colours of "),
+                Part(text=method.label, name=True),
+                Part(
+                    text=f" are further from the style's ({metric.short.lower()} "
+                    f"{words.with_interval(ours)}) than those of the contents left alone "
+                    f"({words.with_interval(theirs)})."
+                ),
+            ]
+    return parts
 
 
 def content(comparison: Comparison) -> Answer:
@@ -191,7 +274,7 @@ def content(comparison: Comparison) -> Answer:
         return _without(question, comparison, CONTENT)
     ordered = rank(comparison.contenders, metric)
     assert ordered is not None
-    parts = _by_metric(comparison, metric, ordered)
+    parts = _by_metric(comparison, metric, ordered) + _colours(comparison, ordered.leaders)
     if metric.key != CONTENT[0]:
         parts.append(Part(text=" LPIPS, which would be preferred, was not computed."))
     return _answer(question, parts, ordered)
@@ -267,10 +350,15 @@ def trade_off(comparison: Comparison) -> Answer:
     question = "Which is the best trade-off?"
     parts: list[Part] = []
     ordered = None
+    closeness = first(comparison, STYLE)
+    if closeness and blind(comparison, closeness):
+        text = f"That can't be told either, as {closeness.short} tells nothing of these images."
+        return Answer(question=question, parts=(Part(text=text),))
     if metric := first(comparison, (TRADE_OFF,)):
         ordered = rank(comparison.contenders, metric)
         assert ordered is not None
         parts += _by_metric(comparison, metric, ordered)
+        parts += _colours(comparison, ordered.leaders)
         parts += _for_scale(comparison, metric, "better")
     style, kept = first(comparison, STYLE), first(comparison, CONTENT)
     best = front_of(comparison, style, kept) if style and kept else ()
@@ -279,6 +367,8 @@ def trade_off(comparison: Comparison) -> Answer:
         parts += [*([Part(text=" ")] if parts else []), *_names(best)]
         if len(best) == 1:
             parts.append(Part(text=f" is ahead in both {both}, by the values alone."))
+            if not ordered or best[0] not in ordered.leaders:
+                parts += _colours(comparison, best)
         else:
             parts.append(
                 Part(
@@ -336,10 +426,10 @@ def _by_metric(comparison: Comparison, metric: Metric, ordered: Rank) -> list[Pa
         method = next(method for method in comparison.contenders if method.label == label)
         value = method.values[metric.key]
         note = f", of only {words.plural(value.few, 'image')}" if value.few else ""
-        return f"{metric.short} {words.with_half(value)}{note}"
+        return f"{metric.short} {words.with_interval(value)}{note}"
 
     parts = _sentence(
-        ordered, told, lambda label: words.with_half(_value(comparison, label, metric))
+        ordered, told, lambda label: words.with_interval(_value(comparison, label, metric))
     )
     lacking = [m.label for m in comparison.contenders if metric.key not in m.values]
     if lacking:

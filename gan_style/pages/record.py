@@ -10,8 +10,10 @@ from gan_style.errors import DataError
 from gan_style.reading import read_json
 
 NAME = "metrics.json"
+UNCHANGED, REAL = "unchanged", "style images"  # labels of the reference rows
 # Beyond these a number is a mistake, and no axis has room for it.
 LARGEST, SHORTEST = 1e30, 1e-9  # the second of seconds
+LOPSIDED = 0.1  # of half an interval, from its middle to the value
 MOST = 300  # methods, and metrics: every one is compared with every other, or has a cell in a row
 
 
@@ -64,6 +66,18 @@ class Value:
     def half(self) -> float | None:
         """Half the width of the interval."""
         return (self.interval[1] - self.interval[0]) / 2 if self.interval else None
+
+    @property
+    def lopsided(self) -> bool:
+        """Whether its ends are so unequally far from it that ± would tell others.
+
+        Such as -0.01 where the interval, and the metric, ends at 0, or 1.01 where it ends at 1.
+        """
+        if self.interval is None or not self.half:
+            return False
+        (low, high), half = self.interval, self.half
+        beyond = self.value - half < 0 <= low or high <= 1 < self.value + half
+        return beyond or abs((low + high) / 2 - self.value) > LOPSIDED * half
 
     @property
     def few(self) -> int | None:
@@ -133,6 +147,7 @@ class Method:
     licences: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    short_of: tuple[str, ...] = ()  # settings far below a recipe's
     images: tuple[Path | None, ...] = ()
     values: Mapping[str, Value] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -179,6 +194,10 @@ class Comparison:
     def references(self) -> tuple[Method, ...]:
         """Scales for the others, such as the contents left alone."""
         return tuple(method for method in self.working if method.reference)
+
+    def reference(self, label: str) -> Method | None:
+        """The reference of this label, where there is one."""
+        return next((each for each in self.references if each.label == label), None)
 
     def values_of(self, metric: Metric) -> list[Value]:
         """What a metric says of the methods, references too, that it has a number of."""
@@ -318,6 +337,7 @@ def _method(
         licences=tuple(line(licence) for licence in entry.get("licences") or ()),
         commands=tuple(text(command) for command in entry.get("commands") or ()),
         notes=tuple(line(note) for note in entry.get("notes") or ()),
+        short_of=tuple(line(each) for each in entry.get("short_of") or ()),
         images=images,
         values=values,
         missing=missing,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gan_style.pages import answers, words
-from gan_style.pages.record import Comparison, Cost, Method, Metric, Value
+from gan_style.pages.record import UNCHANGED, Comparison, Cost, Method, Metric, Value
 
 # The groups of metrics, in their order.
 AGAINST: Mapping[str, str] = {
@@ -130,12 +130,14 @@ def numbers(comparison: Comparison) -> Table:
         ),
         rows=rows,
         notes=notes.by_letter(),
-        remarks=few(comparison, metrics),
+        remarks=(*few(comparison, metrics), *cannot_tell(comparison, metrics)),
     )
 
 
 def _rank(comparison: Comparison, metric: Metric) -> answers.Rank | None:
-    """Who is best; nobody where all have the same number."""
+    """Who is best; nobody where all have the same number, or it tells nothing of these images."""
+    if answers.blind(comparison, metric):
+        return None
     values = [m.values[metric.key].value for m in comparison.contenders if metric.key in m.values]
     if len(values) > 1 and len(set(values)) == 1:
         return None
@@ -155,6 +157,17 @@ def few(comparison: Comparison, metrics: Sequence[Metric]) -> tuple[str, ...]:
         f"{'is' if len(found) == 1 else 'are'} too high, and the more so the fewer there are"
         f"{believe}."
         for count, found in titles.items()
+    )
+
+
+def cannot_tell(comparison: Comparison, metrics: Sequence[Metric]) -> tuple[str, ...]:
+    """Which metrics don't even tell the contents from real images, so that none is the best."""
+    titles = [metric.title for metric in metrics if answers.blind(comparison, metric)]
+    if not titles:
+        return ()
+    return (
+        f"By {words.joined(titles)} {UNCHANGED} contents can't be told from real images here, so "
+        "that no method is marked the best.",
     )
 
 
@@ -181,13 +194,13 @@ def _number(method: Method, metric: Metric, rank: answers.Rank | None, notes: No
 
 def _small(value: Value) -> tuple[str, ...]:
     """The interval, what else the metric says, and how many images where they are few."""
-    margin = words.half(value)
+    margin = words.interval(value)
     further = [
         f"{name} {words.number(value.further[name])}"
         for name in ("precision", "recall")
         if name in value.further
     ]
-    parts = [f"± {margin}"] if margin else []
+    parts = [margin] if margin else []
     parts += further
     if value.few:
         parts.append(f"of {words.plural(value.few, 'image')}")

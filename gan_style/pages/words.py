@@ -40,10 +40,21 @@ def half(value: Value) -> str:
     return _fixed(value.half, decimals)
 
 
-def with_half(value: Value) -> str:
-    """0.0123 ± 0.0020, or the number alone."""
-    margin = half(value)
-    return f"{number(value.value)} \u00b1 {margin}" if margin else number(value.value)
+def interval(value: Value) -> str:
+    """± 0.0020, or, where its ends are unequally far, 0 to 0.0200; "" where there is none."""
+    if value.interval is None:
+        return ""
+    if value.lopsided:
+        return " to ".join(number(end) for end in value.interval)
+    return f"\u00b1 {half(value)}"
+
+
+def with_interval(value: Value) -> str:
+    """0.0123 ± 0.0020, 0.0123 (0 to 0.0200), or the number alone."""
+    told = interval(value)
+    if value.lopsided:
+        told = f"({told})"
+    return f"{number(value.value)} {told}".rstrip()
 
 
 def count(value: int) -> str:
