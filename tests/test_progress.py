@@ -97,7 +97,7 @@ class Closed(io.StringIO):
         raise ValueError("I/O operation on closed file")
 
 
-@pytest.mark.parametrize("output", [None, Gone(), Closed(), object()], ids=repr)
+@pytest.mark.parametrize("output", [None, Gone(), Closed(), object()], ids=["none", "gone", "closed", "strange"])
 def test_saying_something_never_fails(monkeypatch, output):
     monkeypatch.setattr(sys, "stderr", output)
     monkeypatch.setattr(sys, "stdout", output)
@@ -109,7 +109,7 @@ def test_saying_something_never_fails(monkeypatch, output):
     progress.let_go()
 
 
-@pytest.mark.parametrize("output", [None, io.StringIO(), Gone()], ids=repr)
+@pytest.mark.parametrize("output", [None, io.StringIO(), Gone()], ids=["none", "notebook", "gone"])
 def test_a_command_runs_whatever_stdout_is(monkeypatch, output):
     monkeypatch.setattr(sys, "stdout", output)
     command.run("x", lambda: say("found"))
