@@ -169,7 +169,7 @@ def translate(
     written = f"{there} written to {place_of}"
     print(f"{there} of {len(jobs)} are in {place_of}" if resume else written)
     if notes:
-        print(listed(list(notes), folder / "read_in_part.txt"), file=sys.stderr)
+        print(listed(list(notes), folder / "read_in_part.txt"))
     if bad:
         named = listed(list(dict.fromkeys(map(str, bad))), folder / "left_out.txt")
         raise DataError(f"{len(bad)} of {len(jobs)} images were left out: {named}")
@@ -282,12 +282,12 @@ def _single(path: Path, jobs: list[Any], format: str) -> tuple[Path, list[Any]]:
 
 
 def _say_left_out(*folders: Path) -> None:
-    """Name, on stderr, the kinds of files in these folders that aren't read."""
+    """Name the kinds of files in these folders that aren't read."""
     from gan_style.images import left_out
 
     for folder in folders:
         if folder.is_dir() and (line := left_out(folder)):
-            print(line, file=sys.stderr)
+            print(line)
 
 
 def _load_published(name: str, method: Any) -> None:

@@ -44,7 +44,7 @@ def sorted_images(folder):
 
 
 def test_a_read_that_fails_once_is_done_again(toy, monkeypatch):
-    failed, load = set(), module.load_image
+    failed, load = set(), module.read_picture
 
     def falters(path, background):
         if path not in failed:
@@ -54,7 +54,7 @@ def test_a_read_that_fails_once_is_done_again(toy, monkeypatch):
         return load(path, background)
 
     sound = pair(toy)
-    monkeypatch.setattr(module, "load_image", falters)
+    monkeypatch.setattr(module, "read_picture", falters)
     faltering = pair(toy)  # also at the look before a training
     for k in range(12):
         for one, other in zip(sound.item(k), faltering.item(k), strict=True):
