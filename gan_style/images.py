@@ -132,7 +132,7 @@ def list_files(folder: Path) -> Iterator[Path]:
     around it nothing would end: one that is called as an image is listed itself, as a bad image.
 
     Raises:
-        DataError: no such folder, one in it that can't be read, or another link to a folder around it.
+        DataError: no such folder, one in it that can't be read, or another link to one around it.
     """
     if not folder.is_dir():
         raise DataError(f"no folder {printable(folder)}")
