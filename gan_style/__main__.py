@@ -190,7 +190,7 @@ def translate(
     if made.again:
         print(f"{made.again} of them were there, made by or of something else: made again")
     if notes:
-        print(listed(list(notes), folder / "read_in_part.txt"), file=sys.stderr)
+        print(listed(list(notes), folder / "read_in_part.txt"))
     if bad:
         named = listed(list(dict.fromkeys(map(str, bad))), folder / "left_out.txt")
         raise DataError(f"{len(bad)} of {len(jobs)} images were left out: {named}")
@@ -311,12 +311,12 @@ def _single(path: Path, jobs: list[Any], format: str) -> tuple[Path, list[Any]]:
 
 
 def _say_left_out(*folders: Path) -> None:
-    """Name, on stderr, the kinds of files in these folders that aren't read."""
+    """Name the kinds of files in these folders that aren't read."""
     from gan_style.images import left_out
 
     for folder in folders:
         if folder.is_dir() and (line := left_out(folder)):
-            print(line, file=sys.stderr)
+            print(line)
 
 
 def _load_published(name: str, method: Any) -> None:

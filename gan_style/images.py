@@ -128,10 +128,11 @@ def list_files(folder: Path) -> Iterator[Path]:
     """Everything under `folder`, at any depth, but hidden names and folders.
 
     Links to folders are followed. A folder that can be reached in several ways is read once: where
-    it lies, if that is under `folder`, else under the first of the links.
+    it lies, if that is under `folder`, else under the first of the links. Of a link to a folder
+    around it nothing would end: one that is called as an image is listed itself, as a bad image.
 
     Raises:
-        DataError: no such folder, one in it that can't be read, or a link to a folder around it.
+        DataError: no such folder, one in it that can't be read, or another link to one around it.
     """
     if not folder.is_dir():
         raise DataError(f"no folder {printable(folder)}")
@@ -151,12 +152,15 @@ def list_files(folder: Path) -> Iterator[Path]:
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             links = [Path(parent, name) for name in folders if Path(parent, name).is_symlink()]
             for link in links:
-                if Path(parent).resolve().is_relative_to(link.resolve()):
+                if not Path(parent).resolve().is_relative_to(link.resolve()):
+                    waiting.append(link)
+                elif link.suffix.lower() in SUFFIXES:
+                    yield link
+                else:
                     raise DataError(
                         f"{printable(link)} links to a folder that it lies in itself, "
                         f"{printable(link.readlink())}: remove the link"
                     )
-            waiting += links
             yield from (Path(parent, name) for name in names if not name.startswith("."))
 
 

@@ -433,17 +433,16 @@ def find_images(  # type: ignore[no-untyped-def]
 
 
 def say_unread(pair, folders: list[Path]) -> None:  # type: ignore[no-untyped-def]
-    """Name, on stderr, files that nothing reads, and those of which only a part is read."""
+    """Name files that nothing reads, and those of which only a part is read."""
     from gan_style.images import left_out
 
     lines = [left_out(folder) for folder in folders if folder.is_dir()]
     lines += [pair.cache.notes[path] for path in sorted(pair.cache.notes)]
     lines = [line for line in lines if line]
     for line in lines[:SHOWN]:
-        print(line, file=sys.stderr)
+        print(line)
     if len(lines) > SHOWN:
-        more = f"and {len(lines) - SHOWN} more: python -m data_tools.check names them"
-        print(more, file=sys.stderr)
+        print(f"and {len(lines) - SHOWN} more: python -m data_tools.check names them")
 
 
 def in_main(accelerator, function):  # type: ignore[no-untyped-def]

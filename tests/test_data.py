@@ -300,7 +300,7 @@ def test_the_cache_keeps_to_its_bound(toy):
 
 def test_a_cached_image_is_not_decoded_again(toy, monkeypatch):
     data = pair(toy)
-    monkeypatch.setattr("gan_style.data.load_image", None)
+    monkeypatch.setattr("gan_style.data.read_picture", None)
     data.item(0)
 
 
