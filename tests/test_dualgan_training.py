@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -242,6 +243,7 @@ class Numbers:
     """A stream of numbers in place of images."""
 
     sides = ("b",)
+    left_out = MappingProxyType({})
     domain = Domain(name="numbers", trainA=(), trainB=(), testA=(), testB=())
 
     def __len__(self):

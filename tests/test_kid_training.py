@@ -659,6 +659,7 @@ def test_progress_is_written_for_other_programs(train_kid, kids, signal_in_step)
         "steps": 9,
         "device": "cpu",
         "processes": 1,
+        "left_out": 0,
         "precision": "fp32",
         "kid": {
             "a2b": {

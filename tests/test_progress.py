@@ -97,7 +97,9 @@ class Closed(io.StringIO):
         raise ValueError("I/O operation on closed file")
 
 
-@pytest.mark.parametrize("output", [None, Gone(), Closed(), object()], ids=["none", "gone", "closed", "strange"])
+@pytest.mark.parametrize(
+    "output", [None, Gone(), Closed(), object()], ids=["none", "gone", "closed", "strange"]
+)
 def test_saying_something_never_fails(monkeypatch, output):
     monkeypatch.setattr(sys, "stderr", output)
     monkeypatch.setattr(sys, "stdout", output)
