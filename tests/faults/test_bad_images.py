@@ -18,6 +18,7 @@ from PIL import Image
 
 from faults import bad_images, repetitions
 from gan_style.errors import printable
+from gan_style.files import SHOWN
 
 pytestmark = pytest.mark.slow
 
@@ -104,11 +105,18 @@ def options(**others):
 
 
 def lines_of(bad, text):
-    """How often a file is named with a reason in what a command printed."""
-    return text.count(f"{printable(Path('bad/trainA', bad.name))}: ")
+    """How often a file is named with a reason in what a command printed, or what it left of it."""
+    refused = text.partition("smaller than the crop")[0]
+    name = re.escape(printable(Path("bad/trainA", bad.name)))
+    return len(re.findall(f"{name}: (?!only the first of its frames)", refused))
 
 
-def assert_the_refused_are_named(corpus, text, tally):
+def assert_the_refused_are_named(corpus, text, tally, folder):
+    """In the file that has them all, where a message has only the first of many."""
+    (file,) = re.findall(r"(?:all \d+ are in|more of it:) (\S+?\.txt)", text)
+    first, text = text, (folder / file).read_text(encoding="utf-8", errors="surrogateescape")
+    assert len(first) < 10_000
+    assert sum(lines_of(bad, first) for bad in corpus) == SHOWN
     wrong = [bad for bad in corpus if lines_of(bad, text) != (bad.outcome == "refused")]
     assert not wrong, (wrong, text)
     for bad in corpus:
@@ -119,8 +127,7 @@ def test_check_names_what_is_refused_and_reads_the_rest(place, tally):
     folder, corpus = place
     ended = command(["-m", "data_tools.check", "bad", "--crop=24"], folder)
     assert (ended.code, ended.said) == (1, [])
-    problems = ended.out.partition("would stop a training: ")[2].partition("smaller than")[0]
-    assert_the_refused_are_named(corpus, problems, tally)
+    assert_the_refused_are_named(corpus, ended.out, tally, folder)
     assert f"  {Path('bad/trainA/1x30000.png')}: 1x30000\n" in ended.out
 
 
@@ -129,7 +136,7 @@ def test_a_training_stops_before_it_starts_and_names_all_of_them(place, tally):
     ended = command(["-m", "train", *options(domain="bad", run_dir="stopped")], folder)
     assert ended.code == 2
     assert len(ended.said) == 1, ended.said
-    assert_the_refused_are_named(corpus, ended.err, tally)
+    assert_the_refused_are_named(corpus, ended.err, tally, folder)
     assert not (folder / "stopped").exists()
 
 
@@ -138,7 +145,7 @@ def test_a_training_leaves_them_out_when_asked_to_and_names_all_of_them(place, t
     flags = options(domain="bad", run_dir="skipped", skip_bad_images=True)
     ended = command(["-m", "train", *flags], folder)
     assert (ended.code, ended.said) == (0, [])
-    assert_the_refused_are_named(corpus, ended.out, tally)
+    assert_the_refused_are_named(corpus, ended.out, tally, folder)
     read = sum(bad.outcome == "handled" for bad in corpus) + 3
     assert f" on bad: {read} A and 3 B to train" in ended.out
 
@@ -150,12 +157,12 @@ def test_translate_leaves_them_out_and_writes_all_others(place, tally):
     ended = command(["-m", "gan_style", "translate", *flags], folder)
     assert ended.code == 2
     assert len(ended.said) == 1, ended.said
-    assert_the_refused_are_named(corpus, ended.err, tally)
+    assert_the_refused_are_named(corpus, ended.err, tally, folder)
     out = folder / "out"
     written = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     handled = {str(Path(bad.name).with_suffix(".png")): bad for bad in corpus if bad.size}
     good = {f"good {number}.png" for number in range(3)}
-    assert written == {*handled, *good, "times.csv", ".made_by.csv"}
+    assert written == {*handled, *good, "times.csv", ".made_by.csv", "left_out.txt"}
     for name, bad in handled.items():
         scale = min(1, 64 / max(bad.size))
         with Image.open(out / name) as file:
