@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOWNLOAD, DISK = 2.7, 6.5  # GB, on Linux with the CUDA build of torch, the only one of its index
 MINUTES = "2 to 10"
 NEEDED = ("--no-deps", "--require-hashes", "--only-binary", ":all:")
+LOCKED = ".locked"  # in an environment: the names that our locks have brought
 TAIL = 12  # lines of pip that are shown when it fails
 UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
 LINE_EVERY = 30.0  # seconds, where lines can't be written over
@@ -54,7 +55,7 @@ def main(environment: Path, lock: Path) -> None:
     packages(pip, lock, log)
     project = ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
     done(run([*pip, "install", *project], log), log)
-    settle(pip, lock, log)
+    settle(pip, lock, log, environment / LOCKED)
     seconds = round(time.monotonic() - started)
     print(f"Installed in {seconds // 60}:{seconds % 60:02}.")
 
@@ -124,7 +125,7 @@ def run(command: list[str], log: Path, count: int = 0) -> int:
     except KeyboardInterrupt:
         child.terminate()
         child.wait()
-        raise Failed("interrupted; the same command goes on from there") from None
+        raise
     if shown and sys.stdout.isatty():
         print()
     return child.returncode
@@ -150,19 +151,33 @@ def show(far: str, seconds: int, before: str) -> str:
     return line
 
 
-def settle(pip: list[str], lock: Path, log: Path) -> None:
+def settle(pip: list[str], lock: Path, log: Path, kept: Path) -> None:
     """See that all that is installed fits together, without what an older lock has left.
+
+    What no lock of ours has brought is named and left alone.
+
+    Args:
+        pip: of the environment.
+        lock: what was just installed.
+        log: of pip's output.
+        kept: file of the names that our locks have brought so far; where there is none, all are.
 
     Raises:
         Failed: packages of the lock don't.
     """
     known = {canonical(name) for name in (*names(lock), "gan-style")}
+    earlier = set(kept.read_text(encoding="utf-8").split()) if kept.exists() else None
     while complaints := check(pip):
-        strange = sorted({line.split()[0] for line in complaints if line.split()[0] not in known})
+        wrong = {line.split()[0] for line in complaints}
+        if broken := [line for line in complaints if line.split()[0] in known]:
+            raise Failed(f"what {lock.name} pins doesn't fit together: {'; '.join(broken)}")
+        strange = sorted(wrong if earlier is None else wrong & earlier)
         if not strange:
-            raise Failed(f"what {lock.name} pins doesn't fit together: {'; '.join(complaints)}")
+            print(f"Note: not of this project, and doesn't fit it: {'; '.join(complaints)}")
+            break
         print(f"Taking out what no longer fits, of an earlier lock: {', '.join(strange)}.")
         done(run([*pip, "uninstall", "--yes", *strange], log), log)
+    kept.write_text("\n".join(sorted(known | (earlier or set()))) + "\n", encoding="utf-8")
 
 
 def check(pip: list[str]) -> list[str]:
@@ -194,3 +209,6 @@ if __name__ == "__main__":
     except (Failed, OSError) as error:
         print(f"install: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("\ninstall: interrupted; the same command goes on from there", file=sys.stderr)
+        sys.exit(130)

@@ -197,7 +197,8 @@ def kid_of(run: Path, name: str) -> dict[str, Any]:
         notes = file.metadata() or {}
     try:
         note: dict[str, Any] = parse_json(notes["kid"])
-        numbers = {key: float(note[key]) for key in {"kid", *(note.keys() & {"unchanged"})}}
+        known = ("kid", "unchanged") if "unchanged" in note else ("kid",)
+        numbers = {key: float(note[key]) for key in known}
         return note | numbers | {"images": int(note["images"])}
     except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} doesn't say what it was chosen by: {error!r}") from error

@@ -120,12 +120,22 @@ def domain_from_folder(folder: Path, sides: Sequence[Side] = SIDES) -> Domain:
 
 
 def domain_from_lists(name: str, folder: Path, roots: Mapping[Side, Path]) -> Domain:
-    """The domain that `Domain.write` wrote down, with the images of each side in `roots` now."""
+    """The domain that `Domain.write` wrote down, with the images of each side in `roots` now.
+
+    Raises:
+        DataError: a list can't be read, or names what isn't in a folder.
+    """
     files = {part: read_list(folder / f"{part}.txt") for part in PARTS}
     folders: dict[str, Path] = {}
     for side, root in roots.items():
         parts = [part for part in PARTS if part.endswith(side.upper())]
         listed = [path for part in parts for path in files[part]]
+        outside = [path for path in listed if path.is_absolute() or ".." in path.parts]
+        if outside and (len(outside) < len(listed) or any(".." in path.parts for path in listed)):
+            raise DataError(
+                f"a list of images in {folder} names {printable(outside[0])}, which isn't within "
+                "the folder of the others: it is none that a run has written"
+            )
         names, place = _within(listed, root)
         folders |= dict.fromkeys(parts, place)
         files |= {part: tuple(place / names[path] for path in files[part]) for part in parts}

@@ -443,7 +443,9 @@ def find(options: Mapping[str, object], known: Known, program: str, method: str 
     if program not in (*PROGRAMS, *OTHERS):
         return Found(names=[], options={}, environment={}, notes={}, answered=[])
     table = PROGRAMS.get(program, {})
-    spelled = {_spelled(key, str(value), known): str(value) for key, value in options.items()}
+    # Those of a file may be lists or tables, nested as deeply as its writer liked.
+    plain = {key: str(v) for key, v in options.items() if not isinstance(v, list | Mapping)}
+    spelled = {_spelled(key, value, known): value for key, value in plain.items()}
     typed = {ALIASES.get(name, name): value for name, value in spelled.items()}
     merged: dict[str, str] = {}
     environment: dict[str, str] = {}

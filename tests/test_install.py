@@ -89,8 +89,9 @@ def test_what_is_locked_comes_whatever_newer_releases_there_are(
     install.packages(pip, lock, log)
     try:
         assert installed(environment) == {"alpha": "1.0", "beta": "1.0", "gamma": "1.0"}
-        install.settle(pip, lock, log)
+        install.settle(pip, lock, log, tmp_path / "kept")
         assert capsys.readouterr().out == ""
+        assert (tmp_path / "kept").read_text() == "alpha\nbeta\ngamma\ngan-style\n"
     finally:
         subprocess.run(
             [*pip, "uninstall", "--yes", "--quiet", "alpha", "beta", "gamma"], check=True
@@ -112,8 +113,9 @@ def test_a_file_that_is_not_the_locked_one_is_refused_with_the_end_of_the_log(
     assert installed(environment) == {}
 
 
+@pytest.mark.parametrize("whose", ["an earlier lock's", "unknown"])
 def test_what_an_earlier_lock_left_goes_when_it_no_longer_fits(
-    index, environment, tmp_path, capsys
+    index, environment, tmp_path, capsys, whose
 ):
     lock, log = tmp_path / "toy.lock", tmp_path / "log"
     log.touch()
@@ -123,7 +125,13 @@ def test_what_an_earlier_lock_left_goes_when_it_no_longer_fits(
     install.packages(pip, lock, log)
     lock.write_text(wheel(index, "beta", "2.0") + wheel(index, "gamma", "1.0"))
     install.packages(pip, lock, log)
-    install.settle(pip, lock, log)
+    kept = tmp_path / "kept"
+    kept.write_text("beta\n")  # alpha is the user's own
+    install.settle(pip, lock, log, kept)
+    assert installed(environment) == {"alpha": "1.0", "beta": "2.0", "gamma": "1.0"}
+    assert "Note: not of this project, and doesn't fit it: alpha 1.0 has" in capsys.readouterr().out
+    kept.unlink() if whose == "unknown" else kept.write_text("alpha\nbeta\n")
+    install.settle(pip, lock, log, kept)
     assert installed(environment) == {"beta": "2.0", "gamma": "1.0"}
     assert capsys.readouterr().out.endswith("of an earlier lock: alpha.\n")
     subprocess.run([*pip, "uninstall", "--yes", "--quiet", "beta", "gamma"], check=True)
@@ -140,7 +148,7 @@ def test_a_lock_that_contradicts_itself_is_refused(index, environment, tmp_path)
     with pytest.raises(
         install.Failed, match=r"toy\.lock pins doesn't fit together: alpha 1\.0 has"
     ):
-        install.settle(pip, lock, log)
+        install.settle(pip, lock, log, tmp_path / "kept")
     subprocess.run([*pip, "uninstall", "--yes", "--quiet", "alpha", "beta"], check=True)
 
 

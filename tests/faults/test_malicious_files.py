@@ -347,6 +347,8 @@ def test_a_run_may_list_anything_as_its_images(refused, train_alone, run, traine
     """As a split of loose folders is kept."""
     manipulate(run, "data", domain="", data_a="a", data_b="b")
     lists = [run / f"{part}.txt" for part in config.PARTS]
+    for folder in "ab":
+        Path(folder).mkdir()
 
     def resumed():
         train_alone(run_dir=run, resume="auto", images=3)

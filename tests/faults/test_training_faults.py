@@ -28,7 +28,7 @@ from faults import harness, repetitions
 from faults.harness import ENVIRONMENT, OFTEN, Training, flags
 from gan_style import checkpoint, data, selection
 from gan_style.curves import Curves
-from gan_style.images import ImageError
+from gan_style.errors import DataError
 from gan_style.methods import cyclegan
 from gan_style.training import Trainer
 
@@ -409,15 +409,15 @@ def test_a_step_that_an_optimizer_has_begun_is_never_saved(training, tmp_path, w
     tally("training", "the second player's turn fails", "recovered", steps_lost=0)
 
 
-def test_an_image_that_cannot_be_read_ends_a_run_with_one_line(training, tmp_path, whole):
-    error = ImageError("a.png: is gone")
+def test_an_image_that_memory_cannot_hold_ends_a_run_with_one_line(training, tmp_path, whole):
+    error = DataError("a.png: takes up to 9.9 GB to read")  # of the machine, not of the file
     child = training(partial(harness.failing, data.ImageCache, "read", 40, error), cache_gb=0)
     assert child.end() == 2, (child.out, child.err)
     images = harness.saved(tmp_path / "run")
     assert 0 < images < harness.BUDGET
     assert child.one_line() == (
-        f"train.py: a.png: is gone; after {images} images everything is saved; go on with: "
-        "--run_dir run --resume auto"
+        f"train.py: a.png: takes up to 9.9 GB to read; after {images} images everything is saved; "
+        "go on with: --run_dir run --resume auto"
     )
     ends_as(whole, tmp_path / "run", training(resume="auto", cache_gb=2))
 
