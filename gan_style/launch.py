@@ -517,6 +517,8 @@ def announce(  # type: ignore[no-untyped-def]
     trainer, launch: dict[str, Any], threads: int, no_kid: str, damaged: list[str], room: str
 ) -> None:
     """Say what really runs: launchers may start other than what was asked for."""
+    from gan_style.selection import ANEW
+
     pair, domain, config = trainer.data, trainer.data.domain, trainer.config
     training = " and ".join(f"{len(domain.train(s))} {s.upper()}" for s in pair.sides)
     testing = " and ".join(str(len(domain.test(s))) for s in pair.sides)
@@ -548,7 +550,7 @@ def announce(  # type: ignore[no-untyped-def]
     if no_kid:
         lines.append(f"no KID: {no_kid}")
     if trainer.scores_anew:
-        lines.append("other test images than before: KID and the best weights start anew")
+        lines.append(ANEW)
     lines += [f"checkpoint left out as it is damaged: {problem}" for problem in damaged]
     if beginning := trainer.record.get("started_from"):
         trained = f", trained on {n} images" if (n := beginning.get("images")) else ""
