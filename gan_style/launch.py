@@ -271,10 +271,11 @@ def start(
                 f"{source} has other weights now than {run} began with, which has no checkpoint "
                 "yet: leave --resume and --run_dir out to start a new run"
             )
-        advice["advice"] = (
-            "put them back as they were, or begin a new run from these weights, with: "
-            f"--start_from {run} --skip_bad_images"
-        )
+        if checkpoint.checkpoints(run):  # of the images that it had then
+            advice["advice"] = "put them back as they were" + (
+                ", or begin a new run from these weights, with: "
+                f"{runs.start_from(run)} --skip_bad_images"
+            ) * runs.has_weights(run)
     pair = DomainPair(
         domain, data, train.seed, method.multiple, method.smallest, main, method.sides,
         method.grey_sides, left_out, processes_here, **advice,
@@ -322,7 +323,7 @@ def start(
             isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
         ):
             raise TrainingError(
-                f"another process has ended; go on with: --run_dir {run_folder} --resume auto"
+                f"another process has ended; go on with: {runs.again(run_folder)}"
             ) from error
         raise
     accelerator.end_training()

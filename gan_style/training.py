@@ -278,7 +278,7 @@ class Trainer:
                     self.save()
                     raise Interrupted(
                         f"stopped by signal {stop} after {progress.images} images, everything is "
-                        f"saved; go on with: --run_dir {self.run} --resume auto"
+                        f"saved; go on with: {runs.again(self.run)}"
                     )
             if self.history.images:
                 self._log(gathered[-1], bar)
@@ -311,7 +311,7 @@ class Trainer:
 
     def _rescue(self) -> str:
         """Save the last whole step, if that can be; what there is to go on from."""
-        again = f"go on with: --run_dir {self.run} --resume auto"
+        again = f"go on with: {runs.again(self.run)}"
         saved = checkpoint.checkpoints(self.run)
         last = f"the last checkpoint is {saved[-1]}; {again}" if saved else "there is no checkpoint"
         if self.accelerator.num_processes > 1:
@@ -559,7 +559,7 @@ class Trainer:
         if saved:
             remedy = (
                 "begin a new run from its weights at a lower rate, as with: "
-                f"--start_from {self.run} --learning_rate {self._lower_rate():g}"
+                f"{runs.start_from(self.run)} --learning_rate {self._lower_rate():g}"
             )
         return f"{batch}; {last}; {remedy}"
 
@@ -822,8 +822,8 @@ class Trainer:
         such = f": {len(other)} {what}, such as {other[0]}" if other else ", in another order"
         raise CheckpointError(
             f"the training images are no longer those of {folder} ({len(then)} then, {len(now)} "
-            f"now){such}; put them back, or begin a new run from its weights, with: --start_from "
-            f"{self.run}"
+            f"now){such}; put them back, or begin a new run from its weights, with: "
+            f"{runs.start_from(self.run)}"
         )
 
     def resume(self, folder: Path) -> None:

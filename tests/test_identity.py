@@ -299,6 +299,56 @@ def test_without_a_sound_checkpoint_the_advised_command_trains_on(train, train_a
     assert "finished after 2 images" in train_alone(**advised(line, "start_from"))
 
 
+def test_without_weights_nothing_begins_with_them(train, toy, refusal):
+    train(domain=toy, images=1, run_dir="run")
+    shutil.rmtree("run/checkpoints")  # as of a run that was ended before its first
+    for path in Path("run").glob("*.safetensors"):
+        path.unlink()
+    first(toy / "trainA").write_bytes(b"no image")
+    options = {"domain": toy, "images": 2, "run_dir": "run", "resume": "auto"}
+    line = refusal(train, lambda_cycle=5.0, **options)
+    assert line.endswith("or leave --resume and --run_dir out to start a new run")
+    line = refusal(train, **options)
+    assert "(leave them out with --skip_bad_images)" in line
+    assert "--start_from" not in line
+    assert "finished after 2 images" in train(skip_bad_images=True, **options)
+
+
+def test_what_is_advised_about_a_folder_with_a_blank_can_be_typed(
+    train, train_alone, toy, refusal, monkeypatch, capsys, signal_in_step
+):
+    run = "sp ace/r"
+    options = {"domain": toy, "images": 6, "run_dir": run, "log_every": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(cyclegan.Method, "losses", cyclegan.Method.losses)
+        signal_in_step(cyclegan, 2)
+        with pytest.raises(SystemExit):
+            train(**options)
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    resume = advised(line, "run_dir", "resume")
+    assert resume == {"run_dir": run, "resume": "auto"}
+    with monkeypatch.context() as patch:
+        poisoned(patch, 1)
+        with pytest.raises(SystemExit):
+            train_alone(**resume)
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert advised(line, "start_from", "learning_rate")["start_from"] == run
+    assert "finished after 6 images" in train_alone(**resume)
+
+    line = refusal(train, lambda_cycle=5.0, resume="auto", **options)
+    assert shlex.split(re.search(r"\((--.*) begins", line)[1]) == ["--start_from", run]
+    kept = first(toy / "trainA").read_bytes()
+    first(toy / "trainA").write_bytes(b"no image")
+    line = re.sub(r"\): /.*", "", refusal(train_alone, **resume))
+    assert advised(line, "start_from", "skip_bad_images")["start_from"] == run
+    first(toy / "trainA").write_bytes(kept)
+    other_pixels(toy / "trainA" / "new.png")
+    assert advised(refusal(train_alone, **resume), "start_from") == {"start_from": run}
+    for path in Path(run, "checkpoints").rglob("state.safetensors"):
+        path.write_bytes(b"")
+    assert advised(refusal(train_alone, **resume), "start_from") == {"start_from": run}
+
+
 def test_a_folder_that_moved_is_given_as_advised(train, train_alone, toy, loose, refusal):
     train(images=1, run_dir="loose", **loose)
     train(domain="toy", images=1, run_dir="run")
