@@ -441,9 +441,9 @@ def say_unread(pair, folders: list[Path]) -> None:  # type: ignore[no-untyped-de
     lines += [pair.cache.notes[path] for path in sorted(pair.cache.notes)]
     lines = [line for line in lines if line]
     for line in lines[:SHOWN]:
-        print(line)
+        say(line)
     if len(lines) > SHOWN:
-        print(f"and {len(lines) - SHOWN} more: python -m data_tools.check names them")
+        say(f"and {len(lines) - SHOWN} more: python -m data_tools.check names them")
 
 
 def in_main(accelerator, function):  # type: ignore[no-untyped-def]
