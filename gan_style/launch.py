@@ -60,12 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise ConfigError(
             f"--domain is {options['domain']!r}, --data_a is {options['data_a']!r}: give only one"
         )
-    run = None  # one to go on with
+    run = source = None  # one to go on with; one to begin from
+    typed_images = typed.keys() & {"domain", "data_a", "data_b"}
     if "resume" in typed:
         run = find_run(typed)
         typed, preset = resumed_options(run, typed)
     elif typed.get("start_from"):
-        typed, preset = started_options(Path(str(typed["start_from"])), typed)
+        source = Path(str(typed["start_from"]))
+        typed, preset = started_options(source, typed)
     else:
         preset = command.preset_name(typed)
         typed = command.with_preset(typed, preset)
@@ -81,7 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         refuse_no_images()
     if not run:
         runs.refuse_used(train.run_dir)
-    folder = None if data.data_a else find_domain(data, run)
+    folder = None if data.data_a else find_domain(data, None if typed_images else run or source)
+    if source and not (folder or typed_images):
+        refuse_moved(source, {"data_a": Path(data.data_a), "data_b": Path(data.data_b)})
     with ExitStack() as at_the_end:
         start(data, train, parts["method"], preset, folder, run, at_the_end)
 
@@ -362,8 +366,18 @@ def refuse_no_images() -> NoReturn:
     )
 
 
+def refuse_moved(run: Path, folders: dict[str, Path]) -> None:
+    """Refuse that the folders, by their options, of a run's images aren't there."""
+    for option, folder in folders.items():
+        if not folder.is_dir():
+            raise DataError(
+                f"{run} is of images in {folder}, which isn't there: give the folder as it is now "
+                f"as --{option}"
+            )
+
+
 def find_domain(data: DataConfig, run: Path | None = None) -> Path:
-    """The folder of --domain, or where a known one is going to be; `run` is gone on with."""
+    """The folder of --domain, which is that of `run` if given, or where a known one will be."""
     for folder in (Path(data.data_root) / data.domain, Path(data.domain)):
         if folder.is_dir():
             return folder
@@ -414,15 +428,11 @@ def find_images(  # type: ignore[no-untyped-def]
     from gan_style import data as images
 
     if run and (not folder or (run / "trainA.txt").exists()):
-        option, roots = ("domain", dict.fromkeys(sides, folder)) if folder else ("data_a", {})
-        roots = roots or {"a": Path(data.data_a), "b": Path(data.data_b)}
-        for side, root in roots.items():
-            if not root.is_dir():
-                option = f"data_{side}" if option != "domain" else option
-                raise DataError(
-                    f"{run} is of images in {root}, which isn't there: give the folder as it is "
-                    f"now as --{option}"
-                )
+        roots = {"a": Path(data.data_a), "b": Path(data.data_b)}
+        if folder:
+            roots = dict.fromkeys(sides, folder)
+        else:
+            refuse_moved(run, {f"data_{side}": root for side, root in roots.items()})
         return images.domain_from_lists(results_folder(data, train).parent.name, run, roots)
     if folder and len(sides) == 1 and images.is_loose(folder):
         return images.domain_from_one_folder(folder, sides[0], data.test_share, train.seed)

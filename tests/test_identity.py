@@ -363,6 +363,26 @@ def test_a_folder_that_moved_is_given_as_advised(train, train_alone, toy, loose,
     assert "going on after 1" in train_alone(run_dir="run", resume="auto", domain="away")
 
 
+def test_a_run_begun_from_one_whose_images_moved_is_told_so(
+    train, train_alone, toy, loose, refusal, monkeypatch
+):
+    train(images=1, run_dir="loose", **loose)
+    train(domain="toy", images=1, run_dir="run")
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    line = refusal(train_alone, start_from="../loose")
+    assert "../loose is of images in photos, which isn't there: give the folder as it is" in line
+    assert line.endswith("now as --data_a")
+    said = train_alone(start_from="../loose", data_a="../photos", data_b="../paintings")
+    assert "finished after 1 images" in said
+    line = refusal(train_alone, start_from="../run")
+    assert "../run is of --domain 'toy', which isn't there: give its folder as it is now" in line
+    assert "finished after 1 images" in train_alone(start_from="../run", domain="../toy")
+    for typed in ({"start_from": "../run"}, {"run_dir": "../run", "resume": "auto"}):
+        line = refusal(train_alone, domain="thy", **typed)  # which the run isn't of
+        assert "--domain is 'thy', which is no folder and no known name" in line
+
+
 def test_a_used_folder_goes_on_or_another_is_taken_as_advised(train, toy, refusal):
     train(domain=toy, images=1, run_dir="run")
     line = refusal(train, domain=toy, images=1, run_dir="run")
