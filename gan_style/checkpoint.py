@@ -11,6 +11,7 @@ Nothing here pickles: tensors are safetensors, everything around them is JSON in
 
 import hashlib
 import json
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -257,7 +258,8 @@ def newest_sound(run: Path) -> tuple[Path | None, list[str]]:
         if saved:
             raise CheckpointError(
                 f"no checkpoint of {run} is sound ({listed(list(problems.values()))}): begin "
-                f"a new run from the weights beside them, with: --start_from {run}"
+                f"a new run from the weights beside them, with: --start_from "
+                + shlex.quote(str(run))
             )
         return None, []
     for path in problems:

@@ -60,12 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise ConfigError(
             f"--domain is {options['domain']!r}, --data_a is {options['data_a']!r}: give only one"
         )
-    run = None  # one to go on with
+    run = source = None  # one to go on with; one to begin from
+    typed_images = typed.keys() & {"domain", "data_a", "data_b"}
     if "resume" in typed:
         run = find_run(typed)
         typed, preset = resumed_options(run, typed)
     elif typed.get("start_from"):
-        typed, preset = started_options(Path(str(typed["start_from"])), typed)
+        source = Path(str(typed["start_from"]))
+        typed, preset = started_options(source, typed)
     else:
         preset = command.preset_name(typed)
         typed = command.with_preset(typed, preset)
@@ -81,7 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         refuse_no_images()
     if not run:
         runs.refuse_used(train.run_dir)
-    folder = None if data.data_a else find_domain(data, run)
+    folder = None if data.data_a else find_domain(data, None if typed_images else run or source)
+    if source and not (folder or typed_images):
+        refuse_moved(source, {"data_a": Path(data.data_a), "data_b": Path(data.data_b)})
     with ExitStack() as at_the_end:
         start(data, train, parts["method"], preset, folder, run, at_the_end)
 
@@ -271,10 +275,11 @@ def start(
                 f"{source} has other weights now than {run} began with, which has no checkpoint "
                 "yet: leave --resume and --run_dir out to start a new run"
             )
-        advice["advice"] = (
-            "put them back as they were, or begin a new run from these weights, with: "
-            f"--start_from {run} --skip_bad_images"
-        )
+        if checkpoint.checkpoints(run):  # of the images that it had then
+            advice["advice"] = "put them back as they were" + (
+                ", or begin a new run from these weights, with: "
+                f"{runs.start_from(run)} --skip_bad_images"
+            ) * runs.has_weights(run)
     pair = DomainPair(
         domain, data, train.seed, method.multiple, method.smallest, main, method.sides,
         method.grey_sides, left_out, processes_here, **advice,
@@ -322,7 +327,7 @@ def start(
             isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
         ):
             raise TrainingError(
-                f"another process has ended; go on with: --run_dir {run_folder} --resume auto"
+                f"another process has ended; go on with: {runs.again(run_folder)}"
             ) from error
         raise
     accelerator.end_training()
@@ -361,8 +366,18 @@ def refuse_no_images() -> NoReturn:
     )
 
 
+def refuse_moved(run: Path, folders: dict[str, Path]) -> None:
+    """Refuse that the folders, by their options, of a run's images aren't there."""
+    for option, folder in folders.items():
+        if not folder.is_dir():
+            raise DataError(
+                f"{run} is of images in {folder}, which isn't there: give the folder as it is now "
+                f"as --{option}"
+            )
+
+
 def find_domain(data: DataConfig, run: Path | None = None) -> Path:
-    """The folder of --domain, or where a known one is going to be; `run` is gone on with."""
+    """The folder of --domain, which is that of `run` if given, or where a known one will be."""
     for folder in (Path(data.data_root) / data.domain, Path(data.domain)):
         if folder.is_dir():
             return folder
@@ -413,15 +428,11 @@ def find_images(  # type: ignore[no-untyped-def]
     from gan_style import data as images
 
     if run and (not folder or (run / "trainA.txt").exists()):
-        option, roots = ("domain", dict.fromkeys(sides, folder)) if folder else ("data_a", {})
-        roots = roots or {"a": Path(data.data_a), "b": Path(data.data_b)}
-        for side, root in roots.items():
-            if not root.is_dir():
-                option = f"data_{side}" if option != "domain" else option
-                raise DataError(
-                    f"{run} is of images in {root}, which isn't there: give the folder as it is "
-                    f"now as --{option}"
-                )
+        roots = {"a": Path(data.data_a), "b": Path(data.data_b)}
+        if folder:
+            roots = dict.fromkeys(sides, folder)
+        else:
+            refuse_moved(run, {f"data_{side}": root for side, root in roots.items()})
         return images.domain_from_lists(results_folder(data, train).parent.name, run, roots)
     if folder and len(sides) == 1 and images.is_loose(folder):
         return images.domain_from_one_folder(folder, sides[0], data.test_share, train.seed)
@@ -440,9 +451,9 @@ def say_unread(pair, folders: list[Path]) -> None:  # type: ignore[no-untyped-de
     lines += [pair.cache.notes[path] for path in sorted(pair.cache.notes)]
     lines = [line for line in lines if line]
     for line in lines[:SHOWN]:
-        print(line)
+        say(line)
     if len(lines) > SHOWN:
-        print(f"and {len(lines) - SHOWN} more: python -m data_tools.check names them")
+        say(f"and {len(lines) - SHOWN} more: python -m data_tools.check names them")
 
 
 def in_main(accelerator, function):  # type: ignore[no-untyped-def]
@@ -517,6 +528,8 @@ def announce(  # type: ignore[no-untyped-def]
     trainer, launch: dict[str, Any], threads: int, no_kid: str, damaged: list[str], room: str
 ) -> None:
     """Say what really runs: launchers may start other than what was asked for."""
+    from gan_style.selection import ANEW
+
     pair, domain, config = trainer.data, trainer.data.domain, trainer.config
     training = " and ".join(f"{len(domain.train(s))} {s.upper()}" for s in pair.sides)
     testing = " and ".join(str(len(domain.test(s))) for s in pair.sides)
@@ -548,7 +561,7 @@ def announce(  # type: ignore[no-untyped-def]
     if no_kid:
         lines.append(f"no KID: {no_kid}")
     if trainer.scores_anew:
-        lines.append("other test images than before: KID and the best weights start anew")
+        lines.append(ANEW)
     lines += [f"checkpoint left out as it is damaged: {problem}" for problem in damaged]
     if beginning := trainer.record.get("started_from"):
         trained = f", trained on {n} images" if (n := beginning.get("images")) else ""

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -160,6 +161,21 @@ def numbered(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: int(path.name))
 
 
+def again(run: Path) -> str:
+    """The options, as typed in a shell, that go on with a run."""
+    return f"--run_dir {shlex.quote(str(run))} --resume auto"
+
+
+def start_from(run: Path) -> str:
+    """The options, as typed in a shell, that begin a new run with the weights of another."""
+    return f"--start_from {shlex.quote(str(run))}"
+
+
+def has_weights(run: Path) -> bool:
+    """Whether it has exported any, so that a new run can begin with them."""
+    return any(run.glob("*.safetensors"))
+
+
 def refuse_used(run: str) -> None:
     """Refuse a folder for a new run that holds one already."""
     if run and (Path(run) / "config.json").exists():
@@ -275,6 +291,7 @@ def check_same(run: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> Non
     if differences:
         raise ConfigError(
             f"{run} was made with other options ({'; '.join(differences)}): go back to them "
-            "to go on with it, or leave --resume and --run_dir out to start a new run "
-            f"(--start_from {run} begins it with these weights)"
+            "to go on with it, or leave --resume and --run_dir out to start a new run"
+            + f" ({start_from(run)} begins it with these weights)"
+            * has_weights(run)
         )

@@ -31,6 +31,7 @@ from gan_style.metrics import _features, kid
 FEWEST = 4  # images a side, for `std`: halves of fewer have no pairs
 PIXELS_A_BATCH = 2**20  # on an accelerator: 11 images, or fewer large ones
 INCEPTION_PIXELS = 299**2  # that it makes of every image
+ANEW = "other test images than before: KID and the best weights start anew"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,13 +203,23 @@ class Scorer:
                 delattr(self.method, net)
         self.data, self.count, self.features = data, count, features
         self.metric = kid.Metric()
-        self.real: dict[Side, Tensor] = {}  # features of test images
+        self.real: dict[Side, Tensor] = {}  # features of test images ...
+        self.real_files: list[str] = []  # ... which are these
 
     @property
     def files(self) -> list[str]:
-        """What the test images are, see `DomainPair.identity`."""
-        parts = (self.data.identity(f"test{side.upper()}") for side in self.data.sides)
-        return [image for part in parts for image in spread(part, self.count)]
+        """What the test images are, see `DomainPair.identity`.
+
+        Of one that was lost on the way the content is empty, as after a resume without it.
+        """
+        images = []
+        for side in self.data.sides:
+            part = f"test{side.upper()}"
+            both = list(zip(self.data.domain.test(side), self.data.identity(part), strict=True))
+            for path, image in spread(both, self.count):
+                lost = (part, path) in self.data.left_out
+                images.append(image[image.index(" ") :] if lost else image)
+        return images
 
     @property
     def names(self) -> list[str]:
@@ -230,7 +241,7 @@ class Scorer:
         self.features.to(device)
         for net, state in weights.items():
             getattr(self.method, net).load_state_dict(state)
-        batch = self.data.samples(self.count)
+        batch = self._samples()
         scores: dict[Direction, Score] = {}
         for direction in self.method.directions:
             source, target = ENDS[direction]
@@ -249,7 +260,7 @@ class Scorer:
     def yardsticks(self, device: torch.device) -> dict[Direction, Yardstick]:
         """Direction -> KIDs of images that nothing translated."""
         self.features.to(device)
-        batch, known = self.data.samples(self.count), self.data.samples(self.count, "train")
+        batch, known = self._samples(), self.data.samples(self.count, "train")
         found: dict[Direction, Yardstick] = {}
         for direction in self.method.directions:
             source, target = ENDS[direction]
@@ -261,8 +272,15 @@ class Scorer:
             found[direction] = Yardstick(unchanged=unchanged, real=others)
         return found
 
+    def _samples(self) -> Batch:
+        """The test images; features of others, before one was lost, are forgotten."""
+        batch = self.data.samples(self.count)
+        if self.files != self.real_files:
+            self.real, self.real_files = {}, self.files
+        return batch
+
     def _real(self, side: Side, batch: Batch, device: torch.device) -> Tensor:
-        """Features of the test images of a side, computed once."""
+        """Features of the test images of a side, computed once for the same ones."""
         if side not in self.real:
             self.real[side] = self._features(batch[side], device)
         return self.real[side]

@@ -30,7 +30,7 @@ from gan_style.images import from_tensor, grid, save_png
 from gan_style.method import Batch, TrainedMethod
 from gan_style.precision import Precision, memory_format
 from gan_style.progress import STDERR, Bar, say
-from gan_style.selection import Scorer, Scores
+from gan_style.selection import ANEW, Scorer, Scores
 from gan_style.signals import postponed
 
 INVERSE_DECAY = 5e-5  # a step: `--lr_decay` of pytorch-AdaIN
@@ -278,7 +278,7 @@ class Trainer:
                     self.save()
                     raise Interrupted(
                         f"stopped by signal {stop} after {progress.images} images, everything is "
-                        f"saved; go on with: --run_dir {self.run} --resume auto"
+                        f"saved; go on with: {runs.again(self.run)}"
                     )
             if self.history.images:
                 self._log(gathered[-1], bar)
@@ -311,7 +311,7 @@ class Trainer:
 
     def _rescue(self) -> str:
         """Save the last whole step, if that can be; what there is to go on from."""
-        again = f"go on with: --run_dir {self.run} --resume auto"
+        again = f"go on with: {runs.again(self.run)}"
         saved = checkpoint.checkpoints(self.run)
         last = f"the last checkpoint is {saved[-1]}; {again}" if saved else "there is no checkpoint"
         if self.accelerator.num_processes > 1:
@@ -559,7 +559,7 @@ class Trainer:
         if saved:
             remedy = (
                 "begin a new run from its weights at a lower rate, as with: "
-                f"--start_from {self.run} --learning_rate {self._lower_rate():g}"
+                f"{runs.start_from(self.run)} --learning_rate {self._lower_rate():g}"
             )
         return f"{batch}; {last}; {remedy}"
 
@@ -629,25 +629,33 @@ class Trainer:
         return seconds
 
     def measure(self) -> str:
-        """Compute what KID is to be compared with; a run does so once."""
+        """Compute what KID is to be compared with; once for the same test images."""
         assert self.scorer
-        self.scores.files = self.scorer.files
         self.scores.yardsticks = self.scorer.yardsticks(self.accelerator.device)
+        self.scores.files = self.scorer.files  # after they were read: one may have been lost
         return self.scores.yardsticks_line()
 
     def score(self) -> str:
-        """Compute KID in all directions and remember the weights of the lowest."""
+        """Compute KID in all directions and remember the weights of the lowest.
+
+        KIDs of different images can't be compared: where a test image was lost, all begins anew.
+        """
         assert self.scorer
-        scores = self.scores
         weights = {n: self.net(n).state_dict() for n in self.method.directions.values()}
-        found = self.scorer.score(weights, self.progress.images, self.accelerator.device)
+        made = weights, self.progress.images, self.accelerator.device
+        found, said = self.scorer.score(*made), []
+        while self.scorer.files != self.scores.files:
+            self.scores = Scores()
+            said = [ANEW, self.measure()]
+            found = self.scorer.score(*made)
+        scores = self.scores
         for direction, score in found.items():
             scores.add(direction, score, weights[self.method.directions[direction]])
         # Last: a run that ends amid this computes it again.
-        scores.files, scores.images = self.scorer.files, self.progress.images
+        scores.images = self.progress.images
         assert self.curves
         self.curves.scalars(scores.curves(), scores.images)
-        return scores.line()
+        return "\n".join([*said, scores.line()])
 
     def save(self) -> None:
         """Write a checkpoint of all processes and export the networks.
@@ -814,8 +822,8 @@ class Trainer:
         such = f": {len(other)} {what}, such as {other[0]}" if other else ", in another order"
         raise CheckpointError(
             f"the training images are no longer those of {folder} ({len(then)} then, {len(now)} "
-            f"now){such}; put them back, or begin a new run from its weights, with: --start_from "
-            f"{self.run}"
+            f"now){such}; put them back, or begin a new run from its weights, with: "
+            f"{runs.start_from(self.run)}"
         )
 
     def resume(self, folder: Path) -> None:
@@ -850,8 +858,10 @@ class Trainer:
             checkpoint.check_form(weights, wanted, f"best {direction}")
         # Checkpoints of before have the names alone.
         known = (self.scorer.files, self.scorer.names) if self.scorer else ()
-        if self.scorer and self.scores.files and self.scores.files not in known:
-            self.scores, self.scores_anew = Scores(), True
+        if self.scorer and self.scores.files:
+            if self.scores.files not in known:
+                self.scores, self.scores_anew = Scores(), True
+            self.scores.files = self.scorer.files
         for name in self.names:
             self.net(name).load_state_dict(shared["nets"][name])
         for name, average in self.averages.items():

@@ -299,6 +299,56 @@ def test_without_a_sound_checkpoint_the_advised_command_trains_on(train, train_a
     assert "finished after 2 images" in train_alone(**advised(line, "start_from"))
 
 
+def test_without_weights_nothing_begins_with_them(train, toy, refusal):
+    train(domain=toy, images=1, run_dir="run")
+    shutil.rmtree("run/checkpoints")  # as of a run that was ended before its first
+    for path in Path("run").glob("*.safetensors"):
+        path.unlink()
+    first(toy / "trainA").write_bytes(b"no image")
+    options = {"domain": toy, "images": 2, "run_dir": "run", "resume": "auto"}
+    line = refusal(train, lambda_cycle=5.0, **options)
+    assert line.endswith("or leave --resume and --run_dir out to start a new run")
+    line = refusal(train, **options)
+    assert "(leave them out with --skip_bad_images)" in line
+    assert "--start_from" not in line
+    assert "finished after 2 images" in train(skip_bad_images=True, **options)
+
+
+def test_what_is_advised_about_a_folder_with_a_blank_can_be_typed(
+    train, train_alone, toy, refusal, monkeypatch, capsys, signal_in_step
+):
+    run = "sp ace/r"
+    options = {"domain": toy, "images": 6, "run_dir": run, "log_every": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(cyclegan.Method, "losses", cyclegan.Method.losses)
+        signal_in_step(cyclegan, 2)
+        with pytest.raises(SystemExit):
+            train(**options)
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    resume = advised(line, "run_dir", "resume")
+    assert resume == {"run_dir": run, "resume": "auto"}
+    with monkeypatch.context() as patch:
+        poisoned(patch, 1)
+        with pytest.raises(SystemExit):
+            train_alone(**resume)
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert advised(line, "start_from", "learning_rate")["start_from"] == run
+    assert "finished after 6 images" in train_alone(**resume)
+
+    line = refusal(train, lambda_cycle=5.0, resume="auto", **options)
+    assert shlex.split(re.search(r"\((--.*) begins", line)[1]) == ["--start_from", run]
+    kept = first(toy / "trainA").read_bytes()
+    first(toy / "trainA").write_bytes(b"no image")
+    line = re.sub(r"\): /.*", "", refusal(train_alone, **resume))
+    assert advised(line, "start_from", "skip_bad_images")["start_from"] == run
+    first(toy / "trainA").write_bytes(kept)
+    other_pixels(toy / "trainA" / "new.png")
+    assert advised(refusal(train_alone, **resume), "start_from") == {"start_from": run}
+    for path in Path(run, "checkpoints").rglob("state.safetensors"):
+        path.write_bytes(b"")
+    assert advised(refusal(train_alone, **resume), "start_from") == {"start_from": run}
+
+
 def test_a_folder_that_moved_is_given_as_advised(train, train_alone, toy, loose, refusal):
     train(images=1, run_dir="loose", **loose)
     train(domain="toy", images=1, run_dir="run")
@@ -311,6 +361,26 @@ def test_a_folder_that_moved_is_given_as_advised(train, train_alone, toy, loose,
     line = refusal(train_alone, run_dir="run", resume="auto")
     assert "run is of --domain 'toy', which isn't there" in line
     assert "going on after 1" in train_alone(run_dir="run", resume="auto", domain="away")
+
+
+def test_a_run_begun_from_one_whose_images_moved_is_told_so(
+    train, train_alone, toy, loose, refusal, monkeypatch
+):
+    train(images=1, run_dir="loose", **loose)
+    train(domain="toy", images=1, run_dir="run")
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    line = refusal(train_alone, start_from="../loose")
+    assert "../loose is of images in photos, which isn't there: give the folder as it is" in line
+    assert line.endswith("now as --data_a")
+    said = train_alone(start_from="../loose", data_a="../photos", data_b="../paintings")
+    assert "finished after 1 images" in said
+    line = refusal(train_alone, start_from="../run")
+    assert "../run is of --domain 'toy', which isn't there: give its folder as it is now" in line
+    assert "finished after 1 images" in train_alone(start_from="../run", domain="../toy")
+    for typed in ({"start_from": "../run"}, {"run_dir": "../run", "resume": "auto"}):
+        line = refusal(train_alone, domain="thy", **typed)  # which the run isn't of
+        assert "--domain is 'thy', which is no folder and no known name" in line
 
 
 def test_a_used_folder_goes_on_or_another_is_taken_as_advised(train, toy, refusal):

@@ -15,7 +15,7 @@ from test_training import events, same, weights
 from torch import nn
 
 from data_tools import synth
-from gan_style import checkpoint, selection, training
+from gan_style import checkpoint, data, selection, training
 from gan_style.errors import CheckpointError, Interrupted
 from gan_style.images import list_images, load_image, save_png, to_array, to_tensor
 from gan_style.methods import cyclegan, dualgan
@@ -532,6 +532,43 @@ def test_kids_of_other_test_images_are_not_compared(train_kid, toy, kids):
     assert "other test images than before: KID and the best weights start anew" in said
     assert note("run", "gen_ab")["kid"] == 2
     assert "start anew" not in train_kid(images=3, run_dir="run", resume="auto")
+
+
+@pytest.mark.parametrize("resumed", [False, True], ids=["running", "resumed"])
+def test_kid_starts_anew_where_a_test_image_is_lost(
+    train_kid, toy, monkeypatch, signal_in_step, resumed
+):
+    options = {"run_dir": "run", "images": 9, "cache_gb": 0}
+    monkeypatch.setattr(data, "PAUSE", 0)
+    losses, count = cyclegan.Method.losses, iter(range(1, 99))
+
+    def vanishing(self, batch):
+        if next(count) == 5:  # between the first KID and the second
+            list_images(toy / "testB")[1].unlink()
+        return losses(self, batch)
+
+    if resumed:
+        signal_in_step(cyclegan, 8)
+        losses = cyclegan.Method.losses
+    monkeypatch.setattr(cyclegan.Method, "losses", vanishing)
+    if resumed:
+        with pytest.raises(SystemExit):
+            train_kid(**options)
+        _, said = train_kid(resume="auto", **options).split("going on after 8 images")
+        assert "start anew" not in said  # they did before, and these are the same images
+    else:
+        said = train_kid(**options)
+        assert said.count("other test images than before: KID and the best weights start anew") == 1
+        assert said.count("KID of images that nothing translated") == 2  # of other images
+    monkeypatch.setattr(cyclegan.Method, "losses", losses)
+    assert min(note("run", net)["images"] for net in ("gen_ab", "gen_ba")) >= 6  # 3: of others
+    # All that it is compared with is of the images that are left, as of a run begun with them.
+    left, kept = list_images(toy / "testB"), toy / "testB"
+    shutil.copy(left[1], kept / f"{left[0].stem}b.png")  # the next one stands in for it
+    train_kid(images=2, run_dir="other", cache_gb=0)
+    for direction in ("a2b", "b2a"):
+        then, now = (progress(run)["kid"][direction] for run in ("other", "run"))
+        assert now["unchanged"] == then["unchanged"]
 
 
 # Where there is none

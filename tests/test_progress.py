@@ -119,7 +119,7 @@ def test_a_command_runs_whatever_stdout_is(monkeypatch, output):
         assert output.getvalue() == "found\n"
 
 
-def ended(body, redirected=""):
+def ended(body, redirected="", **environment):
     """Exit code and stderr of a program whose main function is `body`."""
     code = f"""
 import sys
@@ -135,7 +135,7 @@ command.run("x", main)
     result = subprocess.run(
         ["sh", "-c", line, code],
         cwd=ROOT,
-        env=buffered,
+        env=buffered | environment,
         stderr=subprocess.PIPE,
         text=True,
         check=False,
@@ -148,6 +148,17 @@ def test_who_takes_no_lines_changes_no_exit_code(output):
     assert ended("raise DataError('no such folder')", f"2{output}")[0] == 2
     assert ended("raise KeyError('a bug')", f"2{output}")[0] == 1
     assert ended("say('finished')", output) == (0, "")
+
+
+def test_a_start_says_what_is_not_read_to_a_full_disk_and_goes_on(toy):
+    """Unbuffered, as in a container, each line fails by itself."""
+    (toy / "readme.doc").touch()
+    body = f"""from gan_style import launch, data
+    from pathlib import Path
+    from types import SimpleNamespace
+    notes = {{Path(str(i)): 'a line' for i in range(20)}}
+    launch.say_unread(SimpleNamespace(cache=SimpleNamespace(notes=notes)), [Path({str(toy)!r})])"""
+    assert ended(body, ">/dev/full", PYTHONUNBUFFERED="1") == (0, "")
 
 
 def test_a_command_whose_answer_cannot_be_written_says_so():
