@@ -160,7 +160,7 @@ def translate(
         save_every=save_every,
         resume=resume,
         precision=numbers,
-        times=not single,
+        alone=single,
     )
     translation.check_sizes(built, jobs, how)
     make_writable(folder)

@@ -30,6 +30,7 @@ from gan_style.images import (
     Picture,
     from_tensor,
     image_size,
+    maker_of,
     read_picture,
     resize,
     save_image,
@@ -87,7 +88,8 @@ class How:
         resume: keep what is there already, made by the same of the same, and go on with the image
             that was interrupted.
         precision: what networks compute in.
-        times: write times.csv, and by what each image was made.
+        alone: an image is given its file, beside which no table is written: what it was made by is
+            in its EXIF data instead.
     """
 
     device: torch.device
@@ -98,7 +100,7 @@ class How:
     save_every: int = 0
     resume: bool = False
     precision: Precision = "fp32"
-    times: bool = True
+    alone: bool = False
 
 
 def jobs_without_styles(content: Path, pattern: str = STEM) -> list[Job]:
@@ -301,14 +303,14 @@ def translate_files(
     overwrite: bool = False,
     notes: dict[str, None] | None = None,
 ) -> Made:
-    """Do every job: images under `out`, a row of each in `<out>/times.csv` if asked for.
+    """Do every job: images under `out`, a row of each in `<out>/times.csv`.
 
     What is transparent in a content is so in its translation, and its dots per inch are kept.
 
     times.csv has name, width, height, and the seconds of the image's batch divided by the images in
     it, from the tensor in memory to the tensor in memory. It only grows: the last row of a name is
     that of the image there. So does `<out>/.made_by.csv`, by which `how.resume` knows what was made
-    by the same method, options and weights of the same images.
+    by the same method, options and weights of the same images. With `how.alone` there is neither.
 
     Args:
         method: on the device, with its weights.
@@ -316,7 +318,7 @@ def translate_files(
         out: output folder.
         how: what jobs have in common.
         options: of the method, which the state of an interrupted optimisation is compared with.
-        weights: of a run, network -> SHA-256 of its file; published ones are known by the method.
+        weights: of a run, network -> the SHA-256 of these; published ones are known by the method.
         overwrite: with `how.resume`, images of which nothing says what made them are made again.
         notes: gets what of the images isn't read, each once, for the user.
 
@@ -326,9 +328,9 @@ def translate_files(
     """
     bad: list[ImageError] = []
     digests = _digests(method, how, options, weights or {})
-    waiting = _waiting(jobs, out, digests, overwrite) if how.resume else list(jobs)
+    waiting = _waiting(jobs, out, how, digests, overwrite) if how.resume else list(jobs)
     there = sum((out / job.name).exists() for job in waiting) if how.resume else 0
-    for name, columns in ((MADE_BY, MADE), ("times.csv", TIMES)) if how.times else ():
+    for name, columns in ((MADE_BY, MADE), ("times.csv", TIMES)) if not how.alone else ():
         _check_header(out / name, columns)
     written = 0
     pictures = isinstance(method, OptimisedMethod)  # each of which has a bar of its own
@@ -344,13 +346,14 @@ def translate_files(
                     images = _translate(method, batch, out, how, options)
                 seconds = (_now(how.device) - started) / len(batch)
                 # Two rows of each: what is cut off between them is made again.
-                if how.times:
+                if not how.alone:
                     _append(out / MADE_BY, MADE, ((name, "") for name in names))
                 for item, image in zip(batch, images, strict=True):
                     job = item.job
-                    save_image(image, out / job.name, item.alpha, item.dpi, how.background)
+                    maker = digests(job) if how.alone else ""
+                    save_image(image, out / job.name, item.alpha, item.dpi, how.background, maker)
                     optimisation.forget(out / job.name)
-                if how.times:
+                if not how.alone:
                     made = (digests(item.job) for item in batch)
                     _append(out / MADE_BY, MADE, zip(names, made, strict=True))
                     sizes = [(image.shape[1], image.shape[0], f"{seconds:.4f}") for image in images]
@@ -398,11 +401,14 @@ def _digests(
 
 
 def _waiting(
-    jobs: Sequence[Job], out: Path, digests: Callable[[Job], str], overwrite: bool
+    jobs: Sequence[Job], out: Path, how: How, digests: Callable[[Job], str], overwrite: bool
 ) -> list[Job]:
     """Jobs whose image isn't there, isn't finished, or was made by or of something else."""
-    known = _made_by(out)
     there = {job.name for job in jobs if (out / job.name).exists()}
+    if how.alone:
+        known = {str(name): maker for name in there if (maker := maker_of(out / name))}
+    else:
+        known = _made_by(out)
     strange = sorted(name for name in there if str(name) not in known)
     if strange and not overwrite:
         raise DataError(

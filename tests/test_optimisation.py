@@ -381,6 +381,32 @@ def test_a_state_of_something_else_can_be_removed_as_the_refusal_says(gan_style,
 
 
 @pytest.mark.usefixtures("files")
+def test_one_image_is_finished_kept_and_made_again_as_those_of_a_folder(
+    gan_style, interrupt, capsys, refusal
+):
+    out = Path("x.jpg")
+    options = {"content": "c/1.png", "style": "s.png", "out": out, "resume": True, **COMMAND}
+    interrupt(2)
+    line = refused(capsys, 130, gan_style, "translate", **options)
+    assert "go on with the same command and --resume" in line
+    interrupt(None)
+    gan_style("translate", **options)
+    before = out.stat().st_mtime_ns
+    said = gan_style("translate", **options)  # the same command, once more
+    assert f"1 of 1 are in {out}" in said
+    assert out.stat().st_mtime_ns == before
+    said = gan_style("translate", **options | {"style_weight": 5.0})
+    assert "1 of them were there, made by or of something else: made again" in said
+    assert out.stat().st_mtime_ns != before
+    assert {path.name for path in Path().iterdir()} == {"c", "other.png", "s.png", out.name}
+    with Image.open(out) as image:  # nothing else says what made it
+        image.convert("RGB").save(out)
+    line = refusal(gan_style, "translate", **options)
+    assert "1 of these images of which nothing says what made them" in line
+    gan_style("translate", overwrite=True, **options)
+
+
+@pytest.mark.usefixtures("files")
 def test_luma_keeps_the_contents_chroma(gan_style):
     gan_style("translate", content="c/1.png", style="s.png", out="x.png", colour="luma", **COMMAND)
     content, made = (to_tensor(to_array(load_image(Path(p))))[None] for p in ("c/1.png", "x.png"))
