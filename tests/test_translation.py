@@ -228,6 +228,12 @@ def test_other_weights_under_the_same_name_are_noticed(train, gan_style, toy):
     train(domain=toy, images=2, run_dir="run")
     gan_style("translate", **options)
     anew = made_anew("out")
+    # A run that is gone on with and trains nothing has a longer record, but the same weights.
+    file = Path("run/gen_ab.safetensors").read_bytes()
+    train(domain=toy, images=2, run_dir="run", resume="auto")
+    assert Path("run/gen_ab.safetensors").read_bytes() != file
+    gan_style("translate", resume=True, **options)
+    assert anew() == []
     train(domain=toy, images=4, run_dir="run", resume="auto")
     gan_style("translate", resume=True, **options)
     assert len(anew()) == 3
