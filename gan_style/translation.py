@@ -51,6 +51,7 @@ PIXELS_A_BATCH = 2**20  # of equal-sized images together on an accelerator: 16 o
 TIMES = ("name", "width", "height", "seconds")
 MADE_BY = ".made_by.csv"  # beside the images: what each of them was made by
 MADE = ("name", "made_by")
+WHOLE = "."  # the name in it of the output folder itself, made by the folder of contents
 TABLE = 1_000_000_000  # bytes of these: some million rows
 
 
@@ -88,6 +89,8 @@ class How:
         resume: keep what is there already, made by the same of the same, and go on with the image
             that was interrupted.
         precision: what networks compute in.
+        contents: the folder of them, where the output folder has its name from it and is for its
+            images alone.
         alone: an image is given its file, beside which no table is written: what it was made by is
             in its EXIF data instead.
     """
@@ -100,6 +103,7 @@ class How:
     save_every: int = 0
     resume: bool = False
     precision: Precision = "fp32"
+    contents: Path | None = None
     alone: bool = False
 
 
@@ -346,6 +350,8 @@ def translate_files(
                     images = _translate(method, batch, out, how, options)
                 seconds = (_now(how.device) - started) / len(batch)
                 # Two rows of each: what is cut off between them is made again.
+                if how.contents and not written:
+                    _append(out / MADE_BY, MADE, [(WHOLE, str(how.contents.resolve()))])
                 if not how.alone:
                     _append(out / MADE_BY, MADE, ((name, "") for name in names))
                 for item, image in zip(batch, images, strict=True):
@@ -435,6 +441,22 @@ def _made_by(out: Path) -> dict[str, str]:
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path} can't be read: {error}; remove it") from error
     return dict(rows)  # the last row of a name is in force
+
+
+def refuse_other_contents(out: Path, contents: Path) -> None:
+    """Refuse to mix images of one folder with those of another that is called the same.
+
+    A folder that is there no more was moved, or was on another machine.
+
+    Raises:
+        DataError: `out` has images of another folder.
+    """
+    before = _made_by(out).get(WHOLE)
+    if before and Path(before) != contents.resolve() and _exists(before):
+        raise DataError(
+            f"{out} has the images made of {before}, not of {contents}: give another folder as "
+            "--out, or this one to have both in it"
+        )
 
 
 def _check_header(path: Path, columns: Sequence[str]) -> None:

@@ -328,6 +328,31 @@ def test_weights_and_contents_have_folders_of_their_own(train, gan_style, toy):
     }
 
 
+def test_folders_of_contents_of_one_name_are_never_mixed(train, gan_style, toy, refusal):
+    train(domain=toy, images=1, run_dir="run")
+    own, out = toy / "testA", Path("run/translated/testA/a2b")
+    gan_style("translate", run="run", content=own)
+    noise(32, 32).save(own / "new.png")  # it may grow, be given in part, or be called otherwise
+    Path("linked").symlink_to(toy.absolute())
+    gan_style("translate", run="run", content="linked/testA", resume=True)
+    gan_style("translate", run="run", content=own / "new.png", overwrite=True)
+    before = sorted(path.name for path in out.iterdir())
+    assert before == [".made_by.csv", *sorted(path.name for path in own.iterdir()), "times.csv"]
+    other = Path("other/testA")
+    other.mkdir(parents=True)
+    noise(32, 32).save(other / "different.png")
+    for how in ({}, {"resume": True}, {"overwrite": True}):
+        line = refusal(gan_style, "translate", run="run", content=other, **how)
+        assert f"{out} has the images made of {own.resolve()}, not of {other.absolute()}" in line
+        assert sorted(path.name for path in out.iterdir()) == before
+    gan_style("translate", run="run", content=other, out="elsewhere")
+    gan_style("translate", run="run", content=other, out=out)  # asked for
+    shutil.move(own, "moved")
+    shutil.copytree("moved", "here/testA")
+    gan_style("translate", run="run", content="here/testA", resume=True)
+    assert len(list(out.glob("*.png"))) == len(before) - 2 + 1
+
+
 def test_the_files_of_one_direction_are_enough(train, gan_style, toy):
     train(domain=toy, images=2, run_dir="run")
     alone = Path("alone")
