@@ -293,7 +293,7 @@ class Made:
     """What came of jobs."""
 
     kept: int  # that were there, made by the same of the same
-    again: int  # that were there, but made by something else
+    again: int  # that were there, or half of them, but made by something else
     bad: list[ImageError]  # what couldn't be read; everything else is written
 
 
@@ -333,7 +333,7 @@ def translate_files(
     bad: list[ImageError] = []
     digests = _digests(method, how, options, weights or {})
     waiting = _waiting(jobs, out, how, digests, overwrite) if how.resume else list(jobs)
-    there = sum((out / job.name).exists() for job in waiting) if how.resume else 0
+    again = {out / job.name for job in waiting if how.resume and (out / job.name).exists()}
     for name, columns in ((MADE_BY, MADE), ("times.csv", TIMES)) if not how.alone else ():
         _check_header(out / name, columns)
     written = 0
@@ -347,7 +347,7 @@ def translate_files(
                 names = [str(item.job.name) for item in batch]
                 started = _now(how.device)
                 with memory.explained(batch[0].job.content):
-                    images = _translate(method, batch, out, how, options)
+                    images = _translate(method, batch, out, how, options, again)
                 seconds = (_now(how.device) - started) / len(batch)
                 # Two rows of each: what is cut off between them is made again.
                 if how.contents and not written:
@@ -375,7 +375,7 @@ def translate_files(
             raise type(error)(
                 f"{error} (together with --resume, as {written} of the images are written)"
             ) from error
-    return Made(kept=len(jobs) - len(waiting), again=there, bad=bad)
+    return Made(kept=len(jobs) - len(waiting), again=len(again), bad=bad)
 
 
 def _digests(
@@ -507,8 +507,9 @@ def _translate(
     out: Path,
     how: How,
     options: dict[str, Any],
+    again: set[Path],
 ) -> list[np.ndarray]:
-    """Images uint8 (H, W, 3) of one size -> the same."""
+    """Images uint8 (H, W, 3) of one size -> the same; `again` as that of `optimise`."""
     arrays = [item.array for item in batch]
     job = batch[0].job
     if not job.styles:
@@ -527,7 +528,7 @@ def _translate(
             with autocast(how.precision, how.device):
                 image = optimisation.optimise(
                     method, grey, styles, out / job.name, made_by, how.save_every, how.resume,
-                    finish,
+                    finish, again,
                 )  # fmt: skip
         else:
             image = translate(method, grey, styles, how.precision)
