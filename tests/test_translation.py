@@ -223,6 +223,30 @@ def test_resume_keeps_only_what_the_same_made_of_the_same(train, gan_style, toy)
     ]
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize("alone", [False, True])
+def test_whatever_changes_what_is_written_makes_it_again(tmp_path, suffix, alone):
+    image = noise(32, 24)
+    image.putalpha(128)
+    image.save(tmp_path / "x.png")
+    jobs = [translation.Job(content=tmp_path / "x.png", name=Path(f"x.{suffix}"))]
+    out = tmp_path / "out"
+
+    def again(options, weights, **how):
+        how = translation.How(device=torch.device("cpu"), resume=True, alone=alone, **how)
+        return translation.translate_files(Darker(), jobs, out, how, options, weights).again
+
+    again({}, {})
+    for changed in (
+        {"background": "black"}, {"side": 16}, {"colour": "luma"}, {"precision": "bf16"},
+        {"options": {"alpha": 0.5}}, {"weights": {"gen_ab": "1"}},
+    ):  # fmt: skip
+        options = {"options": {}, "weights": {}} | changed
+        assert (again(**options), again(**options)) == (1, 0), changed
+    assert again({}, {}, batch_size=2, save_every=1) == 1
+    assert again({}, {}) == 0  # neither changes what is written
+
+
 def test_other_weights_under_the_same_name_are_noticed(train, gan_style, toy):
     options = {"run": "run", "content": toy / "testA", "out": "out"}
     train(domain=toy, images=2, run_dir="run")
