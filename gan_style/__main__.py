@@ -342,7 +342,7 @@ def _check_published(name: str, method: Any) -> None:
     if not set(method.translators) <= set(method.pretrained):
         raise ConfigError(
             f"{name} has no published weights: train it and give --run "
-            f"(python train.py --method {name} --help)"
+            f"(python -m gan_style train --method {name} --help)"
         )
 
 

@@ -45,7 +45,7 @@ MISSING: dict[Kind, str] = {
     "raw": "the run has saved no weights yet",
     "ema": "the run has saved no averaged weights yet (was it trained with --ema 0?)",
     "best": "the run has saved no best weights yet: they are those of the lowest KID, which is "
-    "computed every --kid_every epochs and at the end; where it can't be, train.py says why",
+    "computed every --kid_every epochs and at the end; where it can't be, training says why",
 }
 
 

@@ -442,7 +442,7 @@ def say_unread(pair, folders: list[Path]) -> None:  # type: ignore[no-untyped-de
     for line in lines[:SHOWN]:
         print(line)
     if len(lines) > SHOWN:
-        print(f"and {len(lines) - SHOWN} more: python -m data_tools.check names them")
+        print(f"and {len(lines) - SHOWN} more: python -m gan_style check names them")
 
 
 def in_main(accelerator, function):  # type: ignore[no-untyped-def]
