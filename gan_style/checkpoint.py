@@ -24,7 +24,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gan_style import memory
-from gan_style.downloads import sha256_of
 from gan_style.errors import CheckpointError, ConfigError, WriteError
 from gan_style.files import atomic_file, explained, listed
 from gan_style.method import TrainedMethod
@@ -47,7 +46,7 @@ MISSING: dict[Kind, str] = {
     "raw": "the run has saved no weights yet",
     "ema": "the run has saved no averaged weights yet (was it trained with --ema 0?)",
     "best": "the run has saved no best weights yet: they are those of the lowest KID, which is "
-    "computed every --kid_every epochs and at the end; where it can't be, train.py says why",
+    "computed every --kid_every epochs and at the end; where it can't be, training says why",
 }
 
 
@@ -132,7 +131,7 @@ def load_players(method: TrainedMethod, run: Path) -> dict[str, str]:
     """Fill every network of `method` with a run's weights as trained.
 
     Returns:
-        Name of each network -> the SHA-256 of its file.
+        Name of each network -> the SHA-256 of its weights.
 
     Raises:
         CheckpointError: a file isn't there, isn't whole, or is of another network.
@@ -144,13 +143,19 @@ def load_players(method: TrainedMethod, run: Path) -> dict[str, str]:
         if not path.exists():
             raise CheckpointError(f"{path} isn't there: {MISSING['raw']}")
         _fill(getattr(method, name), path)
-        digests[name] = sha256_of(path)
+        digests[name] = _weights_digest(path)
     return digests
 
 
 def weights_digests(method: TrainedMethod, run: Path, kind: Kind) -> dict[str, str]:
-    """Network that `method.translate` uses -> the SHA-256 of its file."""
-    return {name: sha256_of(weights_file(run, name, kind)) for name in method.translators}
+    """Network that `method.translate` uses -> the SHA-256 of its weights."""
+    return {name: _weights_digest(weights_file(run, name, kind)) for name in method.translators}
+
+
+def _weights_digest(path: Path) -> str:
+    """Of the tensors alone: the record beside them grows each time that a run is gone on with."""
+    with _opened(path):
+        return _sha256("", load_file(path))
 
 
 def _fill(net: nn.Module, path: Path) -> None:
@@ -296,7 +301,10 @@ def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> 
 
 
 def _sha256(skeleton: str, tensors: Mapping[str, Tensor]) -> str:
-    """Of a state: safetensors has no checksum, so a flipped bit would be a weight like others."""
+    """Of tensors, and of what is around them in a state.
+
+    safetensors has no checksum, so a flipped bit would be a weight like others.
+    """
     sha = hashlib.sha256(skeleton.encode())
     for name, tensor in sorted(tensors.items()):
         sha.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

@@ -161,7 +161,7 @@ class Comparison:
         collection = self.collection or (self.style or root / f"test{target}")
         for folder in (content, style, Path(collection)):
             if not folder.is_dir():
-                get = f"; get it by: python -m data_tools.download {self.domain}"
+                get = f"; get it by: python -m gan_style download {self.domain}"
                 raise DataError(f"no folder {folder}{get if self.domain else ''}")
         return content, style, Path(collection)
 

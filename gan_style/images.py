@@ -60,6 +60,7 @@ WRITTEN: dict[str, tuple[str, dict[str, Any], int]] = {
     ".webp": ("WEBP", {"quality": 95, "exact": True}, 16_383),
     **dict.fromkeys((".tif", ".tiff"), ("TIFF", {"compression": "tiff_adobe_deflate"}, 2**31 - 1)),
 }
+MAKER = "gan_style, made by "  # and a digest, in the EXIF tag Software
 PIXELS = 2**28  # of the largest image that is read: 16384x16384, the largest WebP
 BYTES = 8 * PIXELS  # of the largest file that is read: all pixels, of four 16-bit channels
 LARGE = 2**25  # pixels from where on images are decoded one at a time, if memory has room for them
@@ -526,6 +527,7 @@ def save_image(
     alpha: np.ndarray | None = None,
     dpi: tuple[float, float] | None = None,
     background: str = "white",
+    made_by: str = "",
 ) -> None:
     """Write uint8 (H, W, 3) as its suffix in `WRITTEN` says, whole or not at all.
 
@@ -535,6 +537,7 @@ def save_image(
         alpha: uint8 (H, W), opacity; None is opaque.
         dpi: dots per inch, which a WebP has no place for.
         background: colour under what is transparent in a JPEG, which can't be.
+        made_by: what `maker_of` says of the file, for any that is to be known again by itself.
     """
     kind, options, _ = WRITTEN[path.suffix.lower()]
     image = Image.fromarray(array)
@@ -544,8 +547,22 @@ def save_image(
         image = canvas
     elif alpha is not None:
         image.putalpha(Image.fromarray(alpha))
+    notes: dict[str, Any] = {"dpi": dpi} if dpi else {}
+    if made_by:
+        notes["exif"] = Image.Exif()
+        notes["exif"][TiffImagePlugin.SOFTWARE] = f"{MAKER}{made_by}"
     with atomic_file(path) as partial:
-        image.save(partial, format=kind, **options, **({"dpi": dpi} if dpi else {}))
+        image.save(partial, format=kind, **options, **notes)
+
+
+def maker_of(path: Path) -> str:
+    """What `save_image` was told of the image in a file; "" of one that says nothing of it."""
+    try:
+        with _opened(path) as file:
+            said = str(file.getexif().get(TiffImagePlugin.SOFTWARE, ""))
+    except ImageError:
+        return ""
+    return said.removeprefix(MAKER) if said.startswith(MAKER) else ""
 
 
 def save_png(array: np.ndarray, path: Path) -> None:

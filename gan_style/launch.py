@@ -453,7 +453,7 @@ def say_unread(pair, folders: list[Path]) -> None:  # type: ignore[no-untyped-de
     for line in lines[:SHOWN]:
         say(line)
     if len(lines) > SHOWN:
-        say(f"and {len(lines) - SHOWN} more: python -m data_tools.check names them")
+        say(f"and {len(lines) - SHOWN} more: python -m gan_style check names them")
 
 
 def in_main(accelerator, function):  # type: ignore[no-untyped-def]

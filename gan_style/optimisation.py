@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gan_style import checkpoint
 from gan_style.curves import Curves
-from gan_style.errors import ConfigError, Interrupted, WriteError, printable
+from gan_style.errors import Interrupted, WriteError, printable
 from gan_style.files import atomic_file
 from gan_style.images import from_tensor, save_png
 from gan_style.method import OptimisedMethod, Step, Style
@@ -37,6 +37,7 @@ def optimise(
     save_every: int = 0,
     resume: bool = False,
     finish: Callable[[Tensor], Tensor] = lambda image: image,
+    again: set[Path] | None = None,
 ) -> Tensor:
     """Run `method.optimise` to its end.
 
@@ -47,20 +48,26 @@ def optimise(
         output: file of the result, beside which everything else is written; not itself written.
         options: what the result depends on beside the images; a state of others isn't gone on from.
         save_every: iterations between two intermediate images; 0 writes neither those nor curves.
-        resume: go on from `output`'s state where there is one.
+        resume: go on from `output`'s state where there is one of the same options and images.
         finish: what is still to be done to an image before it can be looked at.
+        again: gets `output` where there is a state of others, so that it is begun anew.
 
     Returns:
         The image (1, 3, H, W), not finished.
 
     Raises:
-        ConfigError: there is a state of other options or images.
+        CheckpointError: there is a state that can't be read.
         Interrupted: Ctrl-C or SIGTERM; the state is saved.
     """
     made_of = json.dumps([dict(options), _digest(content, styles)])
     saved = _state_file(output)
-    earlier = _read(saved, made_of) if resume and saved.exists() else None
-    start: dict[str, Any] = earlier or {"image": content}
+    start: dict[str, Any] = {"image": content}
+    if resume and saved.exists():
+        earlier = checkpoint.load_state(saved)
+        if isinstance(earlier, dict) and earlier.get("made_of") == made_of:
+            start = earlier
+        elif again is not None:
+            again.add(output)
     signals: list[int] = []
     curves = Curves(output.with_suffix(".steps")) if save_every else None
     last_saved = time.monotonic()
@@ -124,15 +131,6 @@ def _show(bar: Bar, step: Step) -> None:
     bar.set_postfix({name: f"{value:.3g}" for name, value in step.terms.items()}, refresh=False)
     if step.note:
         say(f"{bar.desc}: {step.note}")
-
-
-def _read(path: Path, made_of: str) -> dict[str, Any]:
-    saved: dict[str, Any] = checkpoint.load_state(path)
-    if not isinstance(saved, dict) or saved.get("made_of") != made_of:
-        raise ConfigError(
-            f"{path} is of other options or images: give the same again, or remove it to begin anew"
-        )
-    return saved
 
 
 def _digest(content: Tensor, styles: Sequence[Style]) -> str:

@@ -148,7 +148,8 @@ def _gpus(asked: Asked) -> Answer:
         return Answer(options={"device": f"cuda:{ids[0]}" if ids else "cpu"}, note=note)
     if not ids:
         return Answer(environment={"ACCELERATE_USE_CPU": "true"})
-    many = f"and for {len(ids)} of them: accelerate launch --num_processes {len(ids)} train.py"
+    launched = f"accelerate launch --num_processes {len(ids)} -m gan_style train"
+    many = f"and for {len(ids)} of them: {launched}"
     return Answer(
         environment={"CUDA_VISIBLE_DEVICES": ",".join(ids)}, note=many if len(ids) > 1 else ""
     )
@@ -340,7 +341,7 @@ EVALUATING: dict[str, Entry] = {
 # The program that was called -> its options.
 PROGRAMS = {"train": TRAINING, "translate": TRANSLATING, "evaluate": EVALUATING}
 OTHERS = ("cost", "grid", "compare")  # that the reference has nothing like
-ELSEWHERE = {"train": "train.py", "translate": "python -m gan_style translate"}
+ELSEWHERE = {"train": "python -m gan_style train", "translate": "python -m gan_style translate"}
 
 # Other names of the same -> those above. First of the reference's earlier versions, then of
 # joliGEN and CUT.

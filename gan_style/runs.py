@@ -141,7 +141,7 @@ def started_from(run: Path, weights: Mapping[str, str]) -> dict[str, Any]:
 
     Args:
         run: the other one.
-        weights: network -> the SHA-256 of its file.
+        weights: network -> the SHA-256 of its weights.
     """
     try:
         images = dict(read_json(run / "progress.json")).get("images")

@@ -30,6 +30,7 @@ from gan_style.images import (
     Picture,
     from_tensor,
     image_size,
+    maker_of,
     read_picture,
     resize,
     save_image,
@@ -50,6 +51,7 @@ PIXELS_A_BATCH = 2**20  # of equal-sized images together on an accelerator: 16 o
 TIMES = ("name", "width", "height", "seconds")
 MADE_BY = ".made_by.csv"  # beside the images: what each of them was made by
 MADE = ("name", "made_by")
+WHOLE = "."  # the name in it of the output folder itself, made by the folder of contents
 TABLE = 1_000_000_000  # bytes of these: some million rows
 
 
@@ -87,7 +89,10 @@ class How:
         resume: keep what is there already, made by the same of the same, and go on with the image
             that was interrupted.
         precision: what networks compute in.
-        times: write times.csv, and by what each image was made.
+        contents: the folder of them, where the output folder has its name from it and is for its
+            images alone.
+        alone: an image is given its file, beside which no table is written: what it was made by is
+            in its EXIF data instead.
     """
 
     device: torch.device
@@ -98,7 +103,8 @@ class How:
     save_every: int = 0
     resume: bool = False
     precision: Precision = "fp32"
-    times: bool = True
+    contents: Path | None = None
+    alone: bool = False
 
 
 def jobs_without_styles(content: Path, pattern: str = STEM) -> list[Job]:
@@ -287,7 +293,7 @@ class Made:
     """What came of jobs."""
 
     kept: int  # that were there, made by the same of the same
-    again: int  # that were there, but made by something else
+    again: int  # that were there, or half of them, but made by something else
     bad: list[ImageError]  # what couldn't be read; everything else is written
 
 
@@ -301,14 +307,14 @@ def translate_files(
     overwrite: bool = False,
     notes: dict[str, None] | None = None,
 ) -> Made:
-    """Do every job: images under `out`, a row of each in `<out>/times.csv` if asked for.
+    """Do every job: images under `out`, a row of each in `<out>/times.csv`.
 
     What is transparent in a content is so in its translation, and its dots per inch are kept.
 
     times.csv has name, width, height, and the seconds of the image's batch divided by the images in
     it, from the tensor in memory to the tensor in memory. It only grows: the last row of a name is
     that of the image there. So does `<out>/.made_by.csv`, by which `how.resume` knows what was made
-    by the same method, options and weights of the same images.
+    by the same method, options and weights of the same images. With `how.alone` there is neither.
 
     Args:
         method: on the device, with its weights.
@@ -316,7 +322,7 @@ def translate_files(
         out: output folder.
         how: what jobs have in common.
         options: of the method, which the state of an interrupted optimisation is compared with.
-        weights: of a run, network -> SHA-256 of its file; published ones are known by the method.
+        weights: of a run, network -> the SHA-256 of these; published ones are known by the method.
         overwrite: with `how.resume`, images of which nothing says what made them are made again.
         notes: gets what of the images isn't read, each once, for the user.
 
@@ -326,9 +332,9 @@ def translate_files(
     """
     bad: list[ImageError] = []
     digests = _digests(method, how, options, weights or {})
-    waiting = _waiting(jobs, out, digests, overwrite) if how.resume else list(jobs)
-    there = sum((out / job.name).exists() for job in waiting) if how.resume else 0
-    for name, columns in ((MADE_BY, MADE), ("times.csv", TIMES)) if how.times else ():
+    waiting = _waiting(jobs, out, how, digests, overwrite) if how.resume else list(jobs)
+    again = {out / job.name for job in waiting if how.resume and (out / job.name).exists()}
+    for name, columns in ((MADE_BY, MADE), ("times.csv", TIMES)) if not how.alone else ():
         _check_header(out / name, columns)
     written = 0
     pictures = isinstance(method, OptimisedMethod)  # each of which has a bar of its own
@@ -341,16 +347,19 @@ def translate_files(
                 names = [str(item.job.name) for item in batch]
                 started = _now(how.device)
                 with memory.explained(batch[0].job.content):
-                    images = _translate(method, batch, out, how, options)
+                    images = _translate(method, batch, out, how, options, again)
                 seconds = (_now(how.device) - started) / len(batch)
                 # Two rows of each: what is cut off between them is made again.
-                if how.times:
+                if how.contents and not written:
+                    _append(out / MADE_BY, MADE, [(WHOLE, str(how.contents.resolve()))])
+                if not how.alone:
                     _append(out / MADE_BY, MADE, ((name, "") for name in names))
                 for item, image in zip(batch, images, strict=True):
                     job = item.job
-                    save_image(image, out / job.name, item.alpha, item.dpi, how.background)
+                    maker = digests(job) if how.alone else ""
+                    save_image(image, out / job.name, item.alpha, item.dpi, how.background, maker)
                     optimisation.forget(out / job.name)
-                if how.times:
+                if not how.alone:
                     made = (digests(item.job) for item in batch)
                     _append(out / MADE_BY, MADE, zip(names, made, strict=True))
                     sizes = [(image.shape[1], image.shape[0], f"{seconds:.4f}") for image in images]
@@ -366,7 +375,7 @@ def translate_files(
             raise type(error)(
                 f"{error} (together with --resume, as {written} of the images are written)"
             ) from error
-    return Made(kept=len(jobs) - len(waiting), again=there, bad=bad)
+    return Made(kept=len(jobs) - len(waiting), again=len(again), bad=bad)
 
 
 def _digests(
@@ -398,11 +407,14 @@ def _digests(
 
 
 def _waiting(
-    jobs: Sequence[Job], out: Path, digests: Callable[[Job], str], overwrite: bool
+    jobs: Sequence[Job], out: Path, how: How, digests: Callable[[Job], str], overwrite: bool
 ) -> list[Job]:
     """Jobs whose image isn't there, isn't finished, or was made by or of something else."""
-    known = _made_by(out)
     there = {job.name for job in jobs if (out / job.name).exists()}
+    if how.alone:
+        known = {str(name): maker for name in there if (maker := maker_of(out / name))}
+    else:
+        known = _made_by(out)
     strange = sorted(name for name in there if str(name) not in known)
     if strange and not overwrite:
         raise DataError(
@@ -429,6 +441,22 @@ def _made_by(out: Path) -> dict[str, str]:
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path} can't be read: {error}; remove it") from error
     return dict(rows)  # the last row of a name is in force
+
+
+def refuse_other_contents(out: Path, contents: Path) -> None:
+    """Refuse to mix images of one folder with those of another that is called the same.
+
+    A folder that is there no more was moved, or was on another machine.
+
+    Raises:
+        DataError: `out` has images of another folder.
+    """
+    before = _made_by(out).get(WHOLE)
+    if before and Path(before) != contents.resolve() and _exists(before):
+        raise DataError(
+            f"{out} has the images made of {before}, not of {contents}: give another folder as "
+            "--out, or this one to have both in it"
+        )
 
 
 def _check_header(path: Path, columns: Sequence[str]) -> None:
@@ -479,8 +507,9 @@ def _translate(
     out: Path,
     how: How,
     options: dict[str, Any],
+    again: set[Path],
 ) -> list[np.ndarray]:
-    """Images uint8 (H, W, 3) of one size -> the same."""
+    """Images uint8 (H, W, 3) of one size -> the same; `again` as that of `optimise`."""
     arrays = [item.array for item in batch]
     job = batch[0].job
     if not job.styles:
@@ -499,7 +528,7 @@ def _translate(
             with autocast(how.precision, how.device):
                 image = optimisation.optimise(
                     method, grey, styles, out / job.name, made_by, how.save_every, how.resume,
-                    finish,
+                    finish, again,
                 )  # fmt: skip
         else:
             image = translate(method, grey, styles, how.precision)

@@ -610,7 +610,7 @@ def test_a_file_that_cant_be_meant_is_refused(compare, text, message):
         ({"cost_sizes": "big"}, "--cost_sizes is 'big'"),
         ({"metrics": "ssimm"}, "did you mean 'ssim'"),
         ({"domain": ""}, "no --domain"),
-        ({"domain": "nowhere"}, "no folder nowhere/testA; get it by: python -m data_tools"),
+        ({"domain": "nowhere"}, "no folder nowhere/testA; get it by: python -m gan_style download"),
     ],
 )
 def test_options_that_cant_be_meant_are_refused(compare, typed, message):

@@ -1,5 +1,6 @@
 """What the documentation says can be typed and followed."""
 
+import ast
 import importlib
 import inspect
 import re
@@ -77,3 +78,13 @@ def test_the_summary_names_every_command():
     assert all(inspect.getdoc(function) for function in __main__.COMMANDS.values())
     for name, summary in __main__.MODULES.values():
         assert importlib.import_module(name).HELP.splitlines()[0] == summary
+
+
+def test_messages_advise_commands_that_are_there_outside_of_a_checkout_too():
+    for path in sorted([*ROOT.glob("gan_style/**/*.py"), *ROOT.glob("data_tools/*.py")]):
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef):
+                said = [n.value for n in ast.walk(function) if isinstance(n, ast.Constant)]
+                for text in said:
+                    if isinstance(text, str) and text != ast.get_docstring(function, clean=False):
+                        assert not re.search(r"train\.py|-m data_tools", text), (path.name, text)

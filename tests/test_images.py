@@ -445,3 +445,24 @@ def test_images_are_written_as_their_suffix_says_with_alpha_and_dpi(tmp_path, su
     made = pixels(tmp_path / f"x{suffix}").astype(int)
     assert np.abs(made[0] - 255).max() <= 12  # a JPEG of two colours
     assert np.abs(made[-1] - (200, 100, 50)).max() <= 12
+
+
+@pytest.mark.parametrize("suffix", images.WRITTEN)
+def test_every_kind_of_file_says_what_it_was_made_by(tmp_path, suffix):
+    array = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
+    plain, known = tmp_path / f"plain{suffix}", tmp_path / f"known{suffix}"
+    for alpha in (None, array[..., 0]):
+        images.save_image(array, plain, alpha, (240, 240))
+        images.save_image(array, known, alpha, (240, 240), made_by="ab12")
+        assert images.maker_of(known) == "ab12"
+        assert images.maker_of(plain) == ""
+        read, same = images.read_picture(known), images.read_picture(plain)
+        assert (np.asarray(read.image) == np.asarray(same.image)).all()
+        assert read.dpi == same.dpi
+    with Image.open(plain) as image:  # another program's
+        exif = image.getexif()
+        exif[305] = "GIMP 2.10"
+        image.convert("RGB").save(known, exif=exif)
+    assert images.maker_of(known) == ""
+    known.write_bytes(b"none at all")
+    assert images.maker_of(known) == ""

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from gan_style import colour, optimisation
-from gan_style.errors import CheckpointError, ConfigError, Interrupted
+from gan_style.errors import CheckpointError, Interrupted
 from gan_style.images import load_image, to_array, to_tensor
 from gan_style.method import OptimisedMethod, Step, Style
 from gan_style.methods import gatys
@@ -181,19 +181,18 @@ def style(**changes) -> list[Style]:
         {"styles": style() * 2},
     ],
 )
-def test_a_state_of_something_else_is_refused_and_left_alone(interrupt, changed):
+def test_a_state_of_something_else_is_not_gone_on_from_but_counted(interrupt, changed):
     interrupt(2)
     stopped()
     interrupt(None)
-    before = STATE.read_bytes()
-    with pytest.raises(ConfigError) as error:
-        optimise(resume=True, **changed)
-    assert str(error.value) == (
-        "out/photo.state.safetensors is of other options or images: give the same again, or remove "
-        "it to begin anew"
-    )
-    assert STATE.read_bytes() == before
-    optimise(resume=True)  # it is still good for what it was of
+    before, again = STATE.read_bytes(), set()
+    made = optimise(resume=True, again=again, **changed)
+    assert again == {OUTPUT}
+    assert torch.equal(made, optimise(**changed))
+    assert STATE.read_bytes() == before  # whoever writes the result removes it
+    again.clear()
+    optimise(resume=True, again=again)
+    assert not again
 
 
 def test_a_broken_state_is_named(interrupt):
@@ -351,33 +350,45 @@ def test_images_that_start_as_noise_are_the_same_whichever_were_there_before(gan
 @pytest.mark.parametrize(
     "changed", [{"style": "other.png"}, {"content": "c/2.png"}, {"colour": "luma"}, {"history": 3}]
 )
-def test_the_command_refuses_a_state_of_something_else(gan_style, interrupt, capsys, changed):
+def test_the_command_makes_again_what_is_half_made_of_something_else(
+    gan_style, interrupt, capsys, changed
+):
     options = {"content": "c/1.png", "style": "s.png", "out": "x.png", **COMMAND}
+    gan_style("translate", **options | {"out": "undisturbed.png"} | changed)
     interrupt(2)
     refused(capsys, 130, gan_style, "translate", **options)
-    state = Path("x.state.safetensors").read_bytes()
     interrupt(None)
-    line = refused(capsys, 2, gan_style, "translate", resume=True, **options | changed)
-    assert "x.state.safetensors is of other options or images" in line
-    assert not Path("x.png").exists()
-    assert Path("x.state.safetensors").read_bytes() == state
-    gan_style("translate", resume=True, **options)
-    assert Path("x.png").exists()
+    said = gan_style("translate", resume=True, **options | changed)
+    assert "1 of them were there, made by or of something else: made again" in said
+    made, expected = (to_array(load_image(Path(f"{name}.png"))) for name in ("x", "undisturbed"))
+    assert (made == expected).all()
     assert not Path("x.state.safetensors").exists()
 
 
 @pytest.mark.usefixtures("files")
-def test_a_state_of_something_else_can_be_removed_as_the_refusal_says(gan_style, interrupt, capsys):
-    options = {"content": "c/1.png", "style": "s.png", "out": "x.png", **COMMAND}
+def test_one_image_is_finished_kept_and_made_again_as_those_of_a_folder(
+    gan_style, interrupt, capsys, refusal
+):
+    out = Path("x.jpg")
+    options = {"content": "c/1.png", "style": "s.png", "out": out, "resume": True, **COMMAND}
     interrupt(2)
-    refused(capsys, 130, gan_style, "translate", **options)
+    line = refused(capsys, 130, gan_style, "translate", **options)
+    assert "go on with the same command and --resume" in line
     interrupt(None)
-    changed = options | {"style": "other.png", "resume": True}
-    line = refused(capsys, 2, gan_style, "translate", **changed)
-    assert "or remove it" in line
-    Path("x.state.safetensors").unlink()
-    gan_style("translate", **changed)
-    assert Path("x.png").exists()
+    gan_style("translate", **options)
+    before = out.stat().st_mtime_ns
+    said = gan_style("translate", **options)  # the same command, once more
+    assert f"1 of 1 are in {out}" in said
+    assert out.stat().st_mtime_ns == before
+    said = gan_style("translate", **options | {"style_weight": 5.0})
+    assert "1 of them were there, made by or of something else: made again" in said
+    assert out.stat().st_mtime_ns != before
+    assert {path.name for path in Path().iterdir()} == {"c", "other.png", "s.png", out.name}
+    with Image.open(out) as image:  # nothing else says what made it
+        image.convert("RGB").save(out)
+    line = refusal(gan_style, "translate", **options)
+    assert "1 of these images of which nothing says what made them" in line
+    gan_style("translate", overwrite=True, **options)
 
 
 @pytest.mark.usefixtures("files")

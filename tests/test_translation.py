@@ -223,11 +223,41 @@ def test_resume_keeps_only_what_the_same_made_of_the_same(train, gan_style, toy)
     ]
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize("alone", [False, True])
+def test_whatever_changes_what_is_written_makes_it_again(tmp_path, suffix, alone):
+    image = noise(32, 24)
+    image.putalpha(128)
+    image.save(tmp_path / "x.png")
+    jobs = [translation.Job(content=tmp_path / "x.png", name=Path(f"x.{suffix}"))]
+    out = tmp_path / "out"
+
+    def again(options, weights, **how):
+        how = translation.How(device=torch.device("cpu"), resume=True, alone=alone, **how)
+        return translation.translate_files(Darker(), jobs, out, how, options, weights).again
+
+    again({}, {})
+    for changed in (
+        {"background": "black"}, {"side": 16}, {"colour": "luma"}, {"precision": "bf16"},
+        {"options": {"alpha": 0.5}}, {"weights": {"gen_ab": "1"}},
+    ):  # fmt: skip
+        options = {"options": {}, "weights": {}} | changed
+        assert (again(**options), again(**options)) == (1, 0), changed
+    assert again({}, {}, batch_size=2, save_every=1) == 1
+    assert again({}, {}) == 0  # neither changes what is written
+
+
 def test_other_weights_under_the_same_name_are_noticed(train, gan_style, toy):
     options = {"run": "run", "content": toy / "testA", "out": "out"}
     train(domain=toy, images=2, run_dir="run")
     gan_style("translate", **options)
     anew = made_anew("out")
+    # A run that is gone on with and trains nothing has a longer record, but the same weights.
+    file = Path("run/gen_ab.safetensors").read_bytes()
+    train(domain=toy, images=2, run_dir="run", resume="auto")
+    assert Path("run/gen_ab.safetensors").read_bytes() != file
+    gan_style("translate", resume=True, **options)
+    assert anew() == []
     train(domain=toy, images=4, run_dir="run", resume="auto")
     gan_style("translate", resume=True, **options)
     assert len(anew()) == 3
@@ -320,6 +350,31 @@ def test_weights_and_contents_have_folders_of_their_own(train, gan_style, toy):
         f"run/translated/{name}"
         for name in ("testA/a2b", "testA/a2b-ema", "testB/b2a", "trainA/a2b")
     }
+
+
+def test_folders_of_contents_of_one_name_are_never_mixed(train, gan_style, toy, refusal):
+    train(domain=toy, images=1, run_dir="run")
+    own, out = toy / "testA", Path("run/translated/testA/a2b")
+    gan_style("translate", run="run", content=own)
+    noise(32, 32).save(own / "new.png")  # it may grow, be given in part, or be called otherwise
+    Path("linked").symlink_to(toy.absolute())
+    gan_style("translate", run="run", content="linked/testA", resume=True)
+    gan_style("translate", run="run", content=own / "new.png", overwrite=True)
+    before = sorted(path.name for path in out.iterdir())
+    assert before == [".made_by.csv", *sorted(path.name for path in own.iterdir()), "times.csv"]
+    other = Path("other/testA")
+    other.mkdir(parents=True)
+    noise(32, 32).save(other / "different.png")
+    for how in ({}, {"resume": True}, {"overwrite": True}):
+        line = refusal(gan_style, "translate", run="run", content=other, **how)
+        assert f"{out} has the images made of {own.resolve()}, not of {other.absolute()}" in line
+        assert sorted(path.name for path in out.iterdir()) == before
+    gan_style("translate", run="run", content=other, out="elsewhere")
+    gan_style("translate", run="run", content=other, out=out)  # asked for
+    shutil.move(own, "moved")
+    shutil.copytree("moved", "here/testA")
+    gan_style("translate", run="run", content="here/testA", resume=True)
+    assert len(list(out.glob("*.png"))) == len(before) - 2 + 1
 
 
 def test_the_files_of_one_direction_are_enough(train, gan_style, toy):
