@@ -428,10 +428,10 @@ def find_images(  # type: ignore[no-untyped-def]
     from gan_style import data as images
 
     if run and (not folder or (run / "trainA.txt").exists()):
-        roots = {"a": Path(data.data_a), "b": Path(data.data_b)}
         if folder:
             roots = dict.fromkeys(sides, folder)
         else:
+            roots = {"a": Path(data.data_a), "b": Path(data.data_b)}
             refuse_moved(run, {f"data_{side}": root for side, root in roots.items()})
         return images.domain_from_lists(results_folder(data, train).parent.name, run, roots)
     if folder and len(sides) == 1 and images.is_loose(folder):
