@@ -320,9 +320,12 @@ def start(
     except RuntimeError as error:
         if train.deterministic and "deterministic" in str(error):
             reason = str(error).split(",")[0]
-            raise TrainingError(
+            refused = TrainingError(
                 f"--deterministic can't be kept on {launch['device']}: {reason}"
-            ) from error
+            )
+            for note in getattr(error, "__notes__", ()):  # what is saved
+                refused.add_note(note)
+            raise refused from error
         if accelerator.num_processes > 1 and (  # else torch may have been built without DistError
             isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
         ):
@@ -333,7 +336,7 @@ def start(
     accelerator.end_training()
     if main:
         say(f"finished after {trainer.progress.images} images: weights in {run_folder}")
-        if gone := len(runs.left_out(run_folder)):
+        if gone := trainer.left_out():
             say(f"images left out on the way: {gone}, listed in {run_folder / runs.LEFT_OUT}")
         if lowest := trainer.scores.best_line():
             say(lowest)

@@ -202,9 +202,9 @@ class Trainer:
         self._buffers = [buffer for name in self.names for buffer in self.net(name).buffers()]
         self._beginning: Beginning | None = None  # of a step that is under way
         self._moved = False  # an optimizer has, in the step that is under way
-        self.samples = data.samples(config.samples)
         self._earlier = runs.left_out(run)
         self._noted, self._told = len(data.left_out), 0  # images left out
+        self.samples = data.samples(config.samples)  # after that: one may have vanished by now
         self.curves: Curves | None = None  # the main process's, while it trains
 
     def bytes_needed(self) -> tuple[int, int]:
@@ -444,6 +444,13 @@ class Trainer:
                 say(f"left out from now on: {reason}", STDERR)
             elif self._told == SHOWN + 1:
                 say(f"more are left out: see {self.run / runs.LEFT_OUT}", STDERR)
+
+    def left_out(self) -> int:
+        """Images that the run goes on without now, whichever process found out."""
+        here = {
+            (part, self.data.domain.name_of(part, path)) for part, path in list(self.data.left_out)
+        }
+        return len(here | (runs.left_out(self.run) - self._earlier))
 
     def _to_device(self, batch: Batch) -> Batch:
         device, order = self.accelerator.device, memory_format(self.precision)
@@ -770,7 +777,7 @@ class Trainer:
             "device": device_name(self.accelerator.device),
             "processes": self.accelerator.num_processes,
             "precision": self.precision,
-            "left_out": len(self.data.left_out),
+            "left_out": self.left_out(),
             "kid": self.scores.summary(),
         }
 

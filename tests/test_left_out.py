@@ -153,6 +153,42 @@ def vanishing(monkeypatch):
     return plan
 
 
+def test_one_that_vanished_before_the_samples_were_drawn_is_said_too(train, toy, monkeypatch):
+    path, noted, samples = sorted_images(toy / "testA")[0], [], DomainPair.samples
+
+    def late(self, *arguments):
+        path.unlink(missing_ok=True)
+        return samples(self, *arguments)
+
+    monkeypatch.setattr(training, "say", lambda text, output=None: noted.append(text))
+    monkeypatch.setattr(DomainPair, "samples", late)
+    train(domain=toy, images=2, **DECODED)
+    assert noted == [f"left out from now on: {path}: no such file"]
+    assert runs.left_out(Path("run")) == {("testA", path.name)}
+
+
+def test_the_end_counts_what_is_left_out_now(train, toy, vanishing):
+    files = sorted_images(toy / "trainA")
+    kept = files[1].read_bytes()
+    vanishing(1, *files[1:3])
+    said = train(domain=toy, images=12, **DECODED)
+    assert "images left out on the way: 2, listed in run/left_out.jsonl" in said
+    files[1].write_bytes(kept)
+    said = train(domain=toy, images=18, resume="auto", **DECODED)
+    assert "images left out on the way: 1, listed in run/left_out.jsonl" in said
+    assert json.loads(Path("run/progress.json").read_text())["left_out"] == 1
+
+
+def test_what_another_process_left_out_is_counted(tmp_path):
+    domain = Domain(name="", **dict.fromkeys(PARTS, ()))
+    lost = {("trainA", Path("x.png")): ""}
+    data = SimpleNamespace(left_out=lost, domain=domain)
+    came_back = {("trainA", "back.png")}
+    runs.leave_out(tmp_path, [("trainA", name, "") for name in ("back.png", "x.png", "y.png")])
+    process = SimpleNamespace(data=data, run=tmp_path, _earlier=came_back)
+    assert Trainer.left_out(process) == 2
+
+
 def test_several_processes_say_so_once(tmp_path, monkeypatch):
     noted, left_out = [], {("trainA", Path("x.png")): "x.png: no such file"}
     domain = Domain(name="", **dict.fromkeys(PARTS, ()))

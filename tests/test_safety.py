@@ -278,6 +278,25 @@ def test_deterministic_runs_are_equal_bit_for_bit(train, toy, monkeypatch, preci
     assert not seen[-1]
 
 
+def test_what_cannot_be_deterministic_says_what_is_saved(train, toy, monkeypatch, capsys):
+    preview, count = cyclegan.Method.preview, iter(range(9))
+
+    def refused(self, batch):
+        if next(count):
+            raise RuntimeError("x does not have a deterministic implementation, but you set")
+        return preview(self, batch)
+
+    monkeypatch.setattr(cyclegan.Method, "preview", refused)
+    with pytest.raises(SystemExit) as error:
+        train(domain=toy, images=4, sample_every=2, deterministic=True, run_dir="run")
+    assert error.value.code == 1
+    assert capsys.readouterr().err.strip().splitlines()[-1] == (
+        "train.py: --deterministic can't be kept on cpu: x does not have a deterministic "
+        "implementation; after 2 images everything is saved; go on with: --run_dir run "
+        "--resume auto"
+    )
+
+
 def test_weights_may_be_read_by_whom_the_umask_lets(train, toy):
     before = os.umask(0o027)
     try:
