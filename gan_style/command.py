@@ -224,16 +224,24 @@ def sections(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
     The method's options are read from its source, so this needs no torch.
     """
     method = str(options.get("method", TrainConfig.method))
+    config.refuse_unknown(options, known_in_training(method), "train", method)
+    homes = {part: [each.name for each in fields] for part, fields in _described(method).items()}
+    return config.split(options, {**homes, "preset": ["preset"]})
+
+
+def known_in_training(method: str) -> dict[str, tuple[str, ...]]:
+    """The options of a training by a method -> what they may be."""
+    described = [each for fields in _described(method).values() for each in fields]
+    return {**config.choices(described), "preset": ()}
+
+
+def _described(method: str) -> dict[str, list[config.Field]]:
     here = Path(config.__file__)
-    described = {
+    return {
         "data": config.describe(here, "DataConfig"),
         "train": config.describe(here, "TrainConfig"),
         "method": config.describe(methods.source(method)),
     }
-    known = config.choices([each for fields in described.values() for each in fields])
-    config.refuse_unknown(options, {**known, "preset": ()}, "train", method)
-    homes = {part: [each.name for each in fields] for part, fields in described.items()}
-    return config.split(options, {**homes, "preset": ["preset"]})
 
 
 def training_help(typed: dict[str, Any]) -> str:

@@ -312,9 +312,7 @@ def _of_training(comparison: Comparison, train: Mapping[str, Any]) -> Iterator[s
     if not flat.get("domain") and not flat.get("data_a"):
         yield NOTHING_TO_TRAIN_ON
     kinds = (config.DataConfig, config.TrainConfig, module.Config)
-    known = [*(each.name for kind in kinds for each in fields(kind)), "preset"]
-    for key in flat.keys() - set(known):
-        yield f"unknown option --{key}: {did_you_mean(key, known, '--')}"
+    yield from config.unknown(flat, command.known_in_training(name), "train", name)
     for kind in kinds:
         yield from config.mistakes(kind, flat)
     style = flat.get("style")

@@ -228,11 +228,11 @@ def entries(text: str) -> list[str]:
     return [each.strip() for each in text.split(",")] if text.strip() else []
 
 
-def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The nearest known name as a question, or all of them."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(known)}"
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
 
 
 def refuse_unknown(
@@ -251,10 +251,20 @@ def refuse_unknown(
     Raises:
         ConfigError: there are such.
     """
-    refuse_reference(options, known, program, method)
+    for said in unknown(options, known, program, method):
+        raise ConfigError(said)
+
+
+def unknown(
+    options: Mapping[str, Any], known: reference.Known, program: str = "", method: str = ""
+) -> Iterator[str]:
+    """Everything that `refuse_unknown` would refuse, where it stops at the first."""
+    found = reference.find(options, known, program, method)
+    if said := reference.advice(found):
+        yield said
     for key in options:
-        if key not in known:
-            raise ConfigError(f"unknown option --{key}: {_nearest_option(key, known)}")
+        if not {key, f"no_{key}"} & {*known, *found.names}:
+            yield f"unknown option --{key}: {_nearest_option(key, known)}"
 
 
 def refuse_reference(

@@ -298,6 +298,42 @@ def test_a_comparison_says_it_too(gan_style, refusal):
     assert "here it is --domain D" in refusal(gan_style, "compare", config="c.toml", dataroot="D")
 
 
+TABLES = """
+domain = "toy"
+data_root = "."
+[methods.cg.train]
+dataroot = "toy"
+crop_size = 32
+netG = "resnet_9blocks"
+lr = 0.0001
+imges = 3
+dataroots = "toy"
+[methods.cg]
+results_dir = "r"
+[methods.ad]
+method = "adain"
+ngf = 3
+name = "m"
+alhpa = 1.0
+dataroots = "toy"
+"""
+
+
+def test_the_tables_of_a_comparison_say_it_too(toy, gan_style, refusal):
+    Path("c.toml").write_text(TABLES, encoding="utf-8")
+    line = refusal(gan_style, "compare", config="c.toml")
+    assert (
+        "methods.cg: unknown options --dataroot, --crop_size, --netG, --lr: the reference's; here "
+        "they are --domain toy --size 32 --generator resnet_9 --learning_rate 0.0001; " in line
+    )
+    assert "methods.cg: unknown option --imges: did you mean '--images'?" in line
+    # Where images are written is the comparison's, which no table may say.
+    assert "methods.cg: unknown option --results_dir: the reference's; leave --results" in line
+    assert "methods.ad: unknown options --ngf, --name: the reference's; here they are --run" in line
+    assert "methods.ad: unknown option --alhpa: did you mean '--alpha'?" in line
+    assert "--data_root'" not in line
+
+
 def test_what_is_answered_trains_as_typed(toy, train, refusal, capsys):
     old = {
         "dataroot": toy,
