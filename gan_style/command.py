@@ -133,12 +133,14 @@ def call(
     others = {key: options[key] for key in options if rest and key not in known}
     options = {key: value for key, value in options.items() if key not in others}
     config.refuse_unknown(options, named, program)
-    if "method" in named and others:  # which of them exist it says itself, by the method
-        config.refuse_reference(others | options, anything(named), program)
+    of_methods = anything(named) if "method" in named and others else {}
+    if of_methods:  # which of them exist it says itself, by the method
+        config.refuse_reference(others | options, of_methods, program)
     no_words(words[len(positional) :])
     given = dict(zip(positional, words, strict=False)) | options
     for name, parameter in known.items():
         if parameter.default is inspect.Parameter.empty and name not in given:
+            config.refuse_slip(name, others.keys() - of_methods.keys())
             shown = name.upper() if name in positional else f"--{name}"
             raise ConfigError(f"{shown} is missing: see --help")
     values = {key: convert(key, value, known[key].annotation) for key, value in given.items()}

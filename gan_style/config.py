@@ -281,10 +281,22 @@ def _nearest_option(name: str, known: Iterable[str]) -> str:
     One by which files are written must have the same letters: it is obeyed without a thought.
     """
     known = sorted(known)
+    near = _near(name, known)
+    return f"did you mean '--{near}'?" if near else f"known: {', '.join(known)}"
+
+
+def refuse_slip(name: str, typed: Iterable[str]) -> None:
+    """Refuse the one of the options `typed` that is `name`, a missing one, by a slip, if any is."""
+    for key in typed:
+        if _near(key, [name]):
+            raise ConfigError(f"unknown option --{key}: {_nearest_option(key, [name])}")
+
+
+def _near(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-    if not near or (near[0] in WRITTEN and _letters(name) != _letters(near[0])):
-        return f"known: {', '.join(known)}"
-    return f"did you mean '--{near[0]}'?"
+    if near and near[0] in WRITTEN and _letters(name) != _letters(near[0]):
+        return ""
+    return near[0] if near else ""
 
 
 def _letters(name: str) -> str:

@@ -373,6 +373,20 @@ def test_an_option_by_which_files_are_written_is_no_guess():
         config.refuse_unknown({"rundir": "D"}, known_in_training("cyclegan"), "train")
 
 
+@pytest.mark.parametrize(
+    ("name", "line", "said"),
+    [
+        ("translate", "--contnt toy", "unknown option --contnt: did you mean '--content'?"),
+        ("translate", "--contents toy", "unknown option --contents: did you mean '--content'?"),
+        ("compare", "--confg c.toml", "unknown option --confg: did you mean '--config'?"),
+        ("translate", "--content_weight 3", "--content is missing: see --help"),
+    ],
+)
+def test_a_missing_option_is_one_that_was_mistyped(refusal, monkeypatch, name, line, said):
+    monkeypatch.setattr(sys, "argv", ["gan_style", name, *shlex.split(line)])
+    assert refusal(command.run, "gan_style", __main__.main) == f"gan_style: {said}"
+
+
 def test_other_tools_know_nothing_of_the_reference():
     said = reference.find({"name": "x", "dataroot": "y"}, {"root": ()}, "bring")
     assert reference.advice(said) == ""
