@@ -264,7 +264,12 @@ def unknown(
         yield said
     for key in options:
         if not {key, f"no_{key}"} & {*known, *found.names}:
-            yield f"unknown option --{key}: {_nearest_option(key, known)}"
+            near = _near(key, known, reference.names(program))
+            if near and near not in known:
+                said = reference.slip(near, options[key], known, program, method)
+            else:
+                said = _nearest_option(key, known)
+            yield f"unknown option --{key}: {said}"
 
 
 def refuse_reference(
@@ -292,11 +297,16 @@ def refuse_slip(name: str, typed: Iterable[str]) -> None:
             raise ConfigError(f"unknown option --{key}: {_nearest_option(key, [name])}")
 
 
-def _near(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-    if near and near[0] in WRITTEN and _letters(name) != _letters(near[0]):
+def _near(name: str, known: Iterable[str], theirs: Iterable[str] = ()) -> str:
+    """The nearest of the known names, or of others that are nearer; empty for none."""
+
+    def closeness(each: str) -> float:
+        return difflib.SequenceMatcher(None, each, name).ratio()
+
+    near = max([*known, *sorted(theirs)], key=closeness, default="")  # the first of the nearest
+    if near in WRITTEN and _letters(name) != _letters(near):
         return ""
-    return near[0] if near else ""
+    return near if closeness(near) >= 0.75 else ""
 
 
 def _letters(name: str) -> str:

@@ -367,10 +367,27 @@ def test_what_is_answered_trains_as_typed(toy, train, refusal, capsys):
 
 
 def test_an_option_by_which_files_are_written_is_no_guess():
-    with pytest.raises(config.ConfigError, match="unknown option --dataroots: known: "):
-        config.refuse_unknown({"dataroots": "D"}, known_in_training("cyclegan"), "train")
+    with pytest.raises(config.ConfigError, match="unknown option --run_dirs: known: "):
+        config.refuse_unknown({"run_dirs": "D"}, known_in_training("cyclegan"), "train")
     with pytest.raises(config.ConfigError, match="unknown option --rundir: did you mean '--run_d"):
         config.refuse_unknown({"rundir": "D"}, known_in_training("cyclegan"), "train")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--n_epoch 3", "the reference's --n_epochs? here it is --epochs 103 --decay 0.970874; "),
+        ("--nepochs 3", "the reference's --n_epochs? here it is --epochs 103 --decay 0.970874; "),
+        ("--dataroots D", "the reference's --dataroot? here it is --domain D"),
+        ("--loadsizes 3 --fineSiz 2", "the reference's --fineSize? here it is --size 2"),
+        ("--epoches 3", "'--epochs'?"),
+        ("--beta 0.5", "'--beta1'?"),  # as near as the reference's beta2
+    ],
+)
+def test_a_slip_in_the_references_name_is_answered_by_it(line, said):
+    options = command.parse(shlex.split(line))[1]
+    found = list(config.unknown(options, known_in_training("cyclegan"), "train", "cyclegan"))
+    assert found[-1].split("did you mean ", 1)[1].startswith(said)
 
 
 @pytest.mark.parametrize(
