@@ -20,6 +20,8 @@ from gan_style.config import (
     Wanted,
     at_least,
     build,
+    choices,
+    choices_of,
     convert,
     describe,
     did_you_mean,
@@ -28,6 +30,7 @@ from gan_style.config import (
     mistakes,
     presets,
     refuse_unknown,
+    unknown,
 )
 from gan_style.errors import ConfigError, DataError, UserError, printable
 from gan_style.files import listed, make_writable
@@ -255,8 +258,7 @@ def _method_options(
 ) -> dict[str, Any]:
     """The method's options as typed, over those of the run or of a preset."""
     names = [field.name for field in describe(methods.source(name))]
-    own = inspect.signature(function).parameters.keys() - {"options"}
-    refuse_unknown(options, dict.fromkeys([*names, *own, "preset"], ()))
+    refuse_unknown(options, _known_options(function, name), function.__name__, name)
     if record and (unknown := set(record["method"]) - set(names)):
         raise ConfigError(
             f"the run has --{min(unknown)}, which {name} doesn't know: another version made it"
@@ -266,6 +268,14 @@ def _method_options(
     if record:
         return record["method"] | options
     return command.with_preset({**options, "method": name}, options.get("preset", ""))
+
+
+def _known_options(function: Callable[..., None], name: str) -> dict[str, tuple[str, ...]]:
+    """The options of a command and of its method -> what they may be."""
+    own = dict(inspect.signature(function, eval_str=True).parameters)
+    del own["options"]
+    of_command = {key: choices_of(each.annotation) for key, each in own.items()}
+    return {"preset": (), **choices(describe(methods.source(name))), **of_command}
 
 
 def _refuse_trained_in(method: Any, options: dict[str, str], run: str) -> None:
@@ -647,8 +657,12 @@ def _refusals(compared, entry) -> Iterator[str]:  # type: ignore[no-untyped-def]
     options = {key: str(value) for key, value in entry.options.items()}
     known = {key: value for key, value in options.items() if key in own and key != "options"}
     others = {key: value for key, value in options.items() if key not in known}
-    found = []
+    takes = _known_options(translate, name)
+    its = {key: takes[key] for key in takes if key not in comparison.OURS}
+    found = list(unknown(options, its, "translate", name))
     for key, value in options.items():
+        if key not in takes:
+            continue
         try:
             if key in known:
                 convert(key, value, own[key].annotation)

@@ -133,12 +133,14 @@ def call(
     others = {key: options[key] for key in options if rest and key not in known}
     options = {key: value for key, value in options.items() if key not in others}
     config.refuse_unknown(options, named, program)
-    if "method" in named and others:  # which of them exist it says itself, by the method
-        config.refuse_reference(others | options, anything(named), program)
+    of_methods = anything(named) if "method" in named and others else {}
+    if of_methods:  # which of them exist it says itself, by the method
+        config.refuse_reference(others | options, of_methods, program)
     no_words(words[len(positional) :])
     given = dict(zip(positional, words, strict=False)) | options
     for name, parameter in known.items():
         if parameter.default is inspect.Parameter.empty and name not in given:
+            config.refuse_slip(name, others.keys() - of_methods.keys())
             shown = name.upper() if name in positional else f"--{name}"
             raise ConfigError(f"{shown} is missing: see --help")
     values = {key: convert(key, value, known[key].annotation) for key, value in given.items()}
@@ -224,16 +226,24 @@ def sections(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
     The method's options are read from its source, so this needs no torch.
     """
     method = str(options.get("method", TrainConfig.method))
+    config.refuse_unknown(options, known_in_training(method), "train", method)
+    homes = {part: [each.name for each in fields] for part, fields in _described(method).items()}
+    return config.split(options, {**homes, "preset": ["preset"]})
+
+
+def known_in_training(method: str) -> dict[str, tuple[str, ...]]:
+    """The options of a training by a method -> what they may be."""
+    described = [each for fields in _described(method).values() for each in fields]
+    return {**config.choices(described), "preset": ()}
+
+
+def _described(method: str) -> dict[str, list[config.Field]]:
     here = Path(config.__file__)
-    described = {
+    return {
         "data": config.describe(here, "DataConfig"),
         "train": config.describe(here, "TrainConfig"),
         "method": config.describe(methods.source(method)),
     }
-    known = config.choices([each for fields in described.values() for each in fields])
-    config.refuse_unknown(options, {**known, "preset": ()}, "train", method)
-    homes = {part: [each.name for each in fields] for part, fields in described.items()}
-    return config.split(options, {**homes, "preset": ["preset"]})
 
 
 def training_help(typed: dict[str, Any]) -> str:

@@ -223,10 +223,14 @@ def read(
         entries.append(entry)
         mistakes += [f"methods.{label}: {reason}" for reason in refusals(comparison, entry)]
     if mistakes:
-        mistakes = list(dict.fromkeys(mistakes))
-        told = listed([printable(each) for each in mistakes], comparison.results / "mistakes.txt")
-        raise ConfigError(f"--config {path}: {told}")
+        raise ConfigError(f"--config {path}: {_told(comparison, mistakes)}")
     return comparison, entries
+
+
+def _told(comparison: Comparison, mistakes: Iterable[str]) -> str:
+    """Mistakes as one line; where they are many, the results have a file of all."""
+    lines = [printable(each) for each in dict.fromkeys(mistakes)]
+    return listed(lines, comparison.results / "mistakes.txt")
 
 
 def _of_form(label: str, table: Any) -> Iterator[str]:
@@ -312,9 +316,7 @@ def _of_training(comparison: Comparison, train: Mapping[str, Any]) -> Iterator[s
     if not flat.get("domain") and not flat.get("data_a"):
         yield NOTHING_TO_TRAIN_ON
     kinds = (config.DataConfig, config.TrainConfig, module.Config)
-    known = [*(each.name for kind in kinds for each in fields(kind)), "preset"]
-    for key in flat.keys() - set(known):
-        yield f"unknown option --{key}: {did_you_mean(key, known, '--')}"
+    yield from config.unknown(flat, command.known_in_training(name), "train", name)
     for kind in kinds:
         yield from config.mistakes(kind, flat)
     style = flat.get("style")
@@ -356,7 +358,8 @@ def compare(
         say: told what is done, a line each time.
 
     Raises:
-        DataError: folders without images, or that aren't there.
+        DataError: folders without images, or that aren't there, or another program's images that
+            the pairs don't fit.
         Interrupted: by a signal; the same command goes on from there.
     """
     content, style, collection = comparison.folders()
@@ -381,6 +384,7 @@ def compare(
         batch_size=1 if device.type == "cpu" else 16,
     )
     bench = Bench(comparison, pairs, real, columns, how, work, say)
+    bench.refuse_strangers(entries)
     rows: dict[str, Row] = {
         UNCHANGED: bench.reference(
             UNCHANGED,
@@ -533,7 +537,8 @@ class Bench:
         stages = Stages(self.work / entry.label, self.say)
         try:
             if entry.translated:
-                samples = self._outside(entry, row)
+                row["notes"].append(f"made by another program, found in {entry.translated}")
+                samples = self._outside(entry)
             else:
                 samples = self._ours(entry, stages, row)
             row["values"] = self._evaluate(stages, samples, self.columns, row)
@@ -546,6 +551,22 @@ class Bench:
             row["error"] = kind + " ".join(str(error).split())
             self.say(f"  failed: {row['error']}")
         return row
+
+    def refuse_strangers(self, entries: Iterable[Entry]) -> None:
+        """Refuse folders of other programs that lack a pair, all at once, before hours of others.
+
+        Raises:
+            DataError: there are such.
+        """
+        mistakes = []
+        for entry in entries:
+            if entry.translated:
+                try:
+                    self._outside(entry)
+                except UserError as error:
+                    mistakes.append(f"methods.{entry.label}: {error}")
+        if mistakes:
+            raise DataError(_told(self.comparison, mistakes))
 
     def reference(self, label: str, images: Sequence[Path], against: set[str], note: str) -> Row:
         """The row of images that no method made, with those numbers that mean something."""
@@ -572,8 +593,7 @@ class Bench:
     def _report(self) -> Path:
         return self.comparison.results / "report"
 
-    def _outside(self, entry: Entry, row: Row) -> list[evaluation.Sample]:
-        row["notes"].append(f"made by another program, found in {entry.translated}")
+    def _outside(self, entry: Entry) -> list[evaluation.Sample]:
         return evaluation.match(
             Path(entry.translated), self.pairs.content, self.pairs.style, self.pairs.file,
             pattern=str(entry.options.get(PATTERN, STEM)),

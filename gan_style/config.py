@@ -228,11 +228,11 @@ def entries(text: str) -> list[str]:
     return [each.strip() for each in text.split(",")] if text.strip() else []
 
 
-def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The nearest known name as a question, or all of them."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(known)}"
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
 
 
 def refuse_unknown(
@@ -251,10 +251,25 @@ def refuse_unknown(
     Raises:
         ConfigError: there are such.
     """
-    refuse_reference(options, known, program, method)
+    for said in unknown(options, known, program, method):
+        raise ConfigError(said)
+
+
+def unknown(
+    options: Mapping[str, Any], known: reference.Known, program: str = "", method: str = ""
+) -> Iterator[str]:
+    """Everything that `refuse_unknown` would refuse, where it stops at the first."""
+    found = reference.find(options, known, program, method)
+    if said := reference.advice(found):
+        yield said
     for key in options:
-        if key not in known:
-            raise ConfigError(f"unknown option --{key}: {_nearest_option(key, known)}")
+        if not {key, f"no_{key}"} & {*known, *found.names}:
+            near = _near(key, known, reference.names(program))
+            if near and near not in known:
+                said = reference.slip(near, options[key], known, program, method)
+            else:
+                said = _nearest_option(key, known)
+            yield f"unknown option --{key}: {said}"
 
 
 def refuse_reference(
@@ -271,10 +286,27 @@ def _nearest_option(name: str, known: Iterable[str]) -> str:
     One by which files are written must have the same letters: it is obeyed without a thought.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-    if not near or (near[0] in WRITTEN and _letters(name) != _letters(near[0])):
-        return f"known: {', '.join(known)}"
-    return f"did you mean '--{near[0]}'?"
+    near = _near(name, known)
+    return f"did you mean '--{near}'?" if near else f"known: {', '.join(known)}"
+
+
+def refuse_slip(name: str, typed: Iterable[str]) -> None:
+    """Refuse the one of the options `typed` that is `name`, a missing one, by a slip, if any is."""
+    for key in typed:
+        if _near(key, [name]):
+            raise ConfigError(f"unknown option --{key}: {_nearest_option(key, [name])}")
+
+
+def _near(name: str, known: Iterable[str], theirs: Iterable[str] = ()) -> str:
+    """The nearest of the known names, or of others that are nearer; empty for none."""
+
+    def closeness(each: str) -> float:
+        return difflib.SequenceMatcher(None, each, name).ratio()
+
+    near = max([*known, *sorted(theirs)], key=closeness, default="")  # the first of the nearest
+    if near in WRITTEN and _letters(name) != _letters(near):
+        return ""
+    return near if closeness(near) >= 0.75 else ""
 
 
 def _letters(name: str) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 from gan_style.errors import ConfigError, DataError
 from gan_style.files import atomic_file
-from gan_style.images import list_images
+from gan_style.images import SUFFIXES, list_images
 from gan_style.reading import read_bytes
 
 # File names are bytes to the system: one that isn't UTF-8 must not end a run.
@@ -55,7 +55,8 @@ def check_pattern(pattern: str) -> None:
         ConfigError: with what it may hold.
     """
     rest = pattern.replace(STEM, "", 1).replace(STYLE, "", 1)
-    if STEM not in pattern or set(rest) & set("{}/\\\0") or pattern.startswith("."):
+    outside = pattern.startswith(".") or pattern.casefold().endswith((".", *SUFFIXES))
+    if STEM not in pattern or set(rest) & set("{}/\\\0") or outside:
         raise ConfigError(
             f"--pattern is {pattern!r}, but must be a file's name without suffix that holds {STEM} "
             f"once, and may hold {STYLE} once, such as '{STEM}_fake'"

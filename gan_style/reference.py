@@ -482,9 +482,26 @@ def advice(found: Found) -> str:
     """One line about all of them; nothing where there are none."""
     if not found.names:
         return ""
-    many = len(found.names) > 1
     listed = ", ".join(f"--{name}" for name in found.names)
-    parts = [f"unknown option{'s' * many} {listed}: the reference's"]
+    many = "s" * (len(found.names) > 1)
+    return f"unknown option{many} {listed}: the reference's; {_answer(found)}"
+
+
+def slip(name: str, value: object, known: Known, program: str, method: str = "") -> str:
+    """The same of an option that was typed nearly as the reference's `name`."""
+    found = find({name: value}, known, program, method)
+    return f"did you mean the reference's --{name}? {_answer(found)}"
+
+
+def names(program: str) -> set[str]:
+    """Every name that `find` answers of a program's options."""
+    tables = PROGRAMS.values() if program in (*PROGRAMS, *OTHERS) else ()
+    return {*(ALIASES if tables else ()), *(name for table in tables for name in table)}
+
+
+def _answer(found: Found) -> str:
+    many = len(found.names) > 1
+    parts = []
     if found.answered:
         parts.append(f"here {'they are' if many else 'it is'} {ready(found)}")
     reasons: dict[str, list[str]] = {}

@@ -243,8 +243,15 @@ def test_pngs_of_another_program_are_a_method(calls, compare, toy):
     assert row["values"]["ssim"]["value"] == pytest.approx(1)
 
 
-def test_a_folder_that_has_gone_meanwhile_is_a_row(calls, compare):
-    record, _ = compare('[methods.none]\ntranslated = "x"')
+def test_a_folder_that_has_gone_meanwhile_is_a_row(calls, compare, toy, monkeypatch):
+    shutil.copytree(toy / "testA", "x")
+
+    def go(typed):
+        shutil.rmtree("x", ignore_errors=True)
+        raise comparison.Failed("it is gone")
+
+    monkeypatch.setattr(comparison, "call", go)
+    record, _ = compare(ADAIN + '[methods.none]\ntranslated = "x"')
     assert "no such file or folder" in record["methods"]["none"]["error"]
 
 
@@ -260,8 +267,22 @@ def test_other_programs_images_are_found_by_their_pattern(calls, compare, tmp_pa
     row = record["methods"]["other"]
     assert row["error"] is None
     assert row["values"]["ssim"]["value"] == pytest.approx(1)
-    record, _ = compare(text)
-    assert "2 of 2 pairs have no translation called" in record["methods"]["other"]["error"]
+
+
+def test_another_programs_images_are_looked_for_before_anything_runs(calls, compare, toy):
+    text = '[methods.a]\ntranslated = "toy/trainA"\npattern = "{stem}_nope"\n'
+    text += '[methods.b]\ntranslated = "x"\n[methods.c]\ntranslated = "toy/testA"\n'
+    Path("x").mkdir()
+    shutil.copy(next((toy / "trainB").iterdir()), "x/stranger.png")
+    with pytest.raises(DataError) as refused:
+        compare(ADAIN + text)
+    first, second = str(refused.value).split("; methods.b: ")
+    assert first.startswith("methods.a: none of ")
+    assert "in --translated toy/trainA is called as --pattern {stem}_nope says" in first
+    assert second.startswith("2 of 2 pairs have no translation called ")
+    assert "methods.c" not in second
+    assert calls == []
+    assert {path.name for path in Path("results/toy/compare").iterdir()} == {"pairs", "stages.json"}
 
 
 def test_one_image_and_an_empty_folder(calls, compare, toy, refusal, gan_style, tmp_path):

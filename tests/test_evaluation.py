@@ -613,7 +613,7 @@ def test_a_pattern_may_hold_the_styles_name(tmp_path):
 @pytest.mark.parametrize(
     "pattern",
     ["fake", "", "{style}", "{stem}/{style}", "..\\{stem}", "{stem}{stem}", "{stem!r}",
-     "{name}{stem}", ".{stem}", "{stem}\0"],
+     "{name}{stem}", ".{stem}", "{stem}\0", "{stem}_fake.png", "{stem}.JPEG", "{stem}."],
 )  # fmt: skip
 def test_patterns_that_name_no_file_are_refused(pattern):
     with pytest.raises(ConfigError, match="--pattern is"):

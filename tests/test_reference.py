@@ -298,6 +298,42 @@ def test_a_comparison_says_it_too(gan_style, refusal):
     assert "here it is --domain D" in refusal(gan_style, "compare", config="c.toml", dataroot="D")
 
 
+TABLES = """
+domain = "toy"
+data_root = "."
+[methods.cg.train]
+dataroot = "toy"
+crop_size = 32
+netG = "resnet_9blocks"
+lr = 0.0001
+imges = 3
+dataroots = "toy"
+[methods.cg]
+results_dir = "r"
+[methods.ad]
+method = "adain"
+ngf = 3
+name = "m"
+alhpa = 1.0
+dataroots = "toy"
+"""
+
+
+def test_the_tables_of_a_comparison_say_it_too(toy, gan_style, refusal):
+    Path("c.toml").write_text(TABLES, encoding="utf-8")
+    line = refusal(gan_style, "compare", config="c.toml")
+    assert (
+        "methods.cg: unknown options --dataroot, --crop_size, --netG, --lr: the reference's; here "
+        "they are --domain toy --size 32 --generator resnet_9 --learning_rate 0.0001; " in line
+    )
+    assert "methods.cg: unknown option --imges: did you mean '--images'?" in line
+    # Where images are written is the comparison's, which no table may say.
+    assert "methods.cg: unknown option --results_dir: the reference's; leave --results" in line
+    assert "methods.ad: unknown options --ngf, --name: the reference's; here they are --run" in line
+    assert "methods.ad: unknown option --alhpa: did you mean '--alpha'?" in line
+    assert "--data_root'" not in line
+
+
 def test_what_is_answered_trains_as_typed(toy, train, refusal, capsys):
     old = {
         "dataroot": toy,
@@ -331,10 +367,41 @@ def test_what_is_answered_trains_as_typed(toy, train, refusal, capsys):
 
 
 def test_an_option_by_which_files_are_written_is_no_guess():
-    with pytest.raises(config.ConfigError, match="unknown option --dataroots: known: "):
-        config.refuse_unknown({"dataroots": "D"}, known_in_training("cyclegan"), "train")
+    with pytest.raises(config.ConfigError, match="unknown option --run_dirs: known: "):
+        config.refuse_unknown({"run_dirs": "D"}, known_in_training("cyclegan"), "train")
     with pytest.raises(config.ConfigError, match="unknown option --rundir: did you mean '--run_d"):
         config.refuse_unknown({"rundir": "D"}, known_in_training("cyclegan"), "train")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--n_epoch 3", "the reference's --n_epochs? here it is --epochs 103 --decay 0.970874; "),
+        ("--nepochs 3", "the reference's --n_epochs? here it is --epochs 103 --decay 0.970874; "),
+        ("--dataroots D", "the reference's --dataroot? here it is --domain D"),
+        ("--loadsizes 3 --fineSiz 2", "the reference's --fineSize? here it is --size 2"),
+        ("--epoches 3", "'--epochs'?"),
+        ("--beta 0.5", "'--beta1'?"),  # as near as the reference's beta2
+    ],
+)
+def test_a_slip_in_the_references_name_is_answered_by_it(line, said):
+    options = command.parse(shlex.split(line))[1]
+    found = list(config.unknown(options, known_in_training("cyclegan"), "train", "cyclegan"))
+    assert found[-1].split("did you mean ", 1)[1].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "said"),
+    [
+        ("translate", "--contnt toy", "unknown option --contnt: did you mean '--content'?"),
+        ("translate", "--contents toy", "unknown option --contents: did you mean '--content'?"),
+        ("compare", "--confg c.toml", "unknown option --confg: did you mean '--config'?"),
+        ("translate", "--content_weight 3", "--content is missing: see --help"),
+    ],
+)
+def test_a_missing_option_is_one_that_was_mistyped(refusal, monkeypatch, name, line, said):
+    monkeypatch.setattr(sys, "argv", ["gan_style", name, *shlex.split(line)])
+    assert refusal(command.run, "gan_style", __main__.main) == f"gan_style: {said}"
 
 
 def test_other_tools_know_nothing_of_the_reference():
