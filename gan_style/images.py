@@ -390,7 +390,18 @@ def _is_deep_colour(file: ImageFile.ImageFile) -> bool:
 
 
 class TooDarkError(ValueError):
-    """Integers of 16 bits that use a small part of these, whose white nobody can know."""
+    """Integers of 16 bits that use a small part of these, whose white nobody can know.
+
+    Args:
+        found: their range in words.
+    """
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"range found {found} of 65535: scale the files to it, or save them with 8 bits or "
+            "with a colour profile if they are meant as dark"
+        )
+        self.found = found
 
 
 def _says_white(file: Image.Image) -> bool:
@@ -405,7 +416,7 @@ def _refuse_dark_colour(path: Path, file: ImageFile.ImageFile) -> None:
     if high < DARK:
         values = _deep_values(path, file)
         if values is None:
-            raise TooDarkError(_dark(f"at most {high}"))
+            raise TooDarkError(f"at most {high}")
         _refuse_dark(values)
 
 
@@ -428,14 +439,7 @@ def _refuse_dark(values: np.ndarray) -> None:
     """Raise TooDarkError for integers of 16 bits that use only a part of these."""
     low, high = int(values.min()), int(values.max())
     if high < DARK and (values % 257).any():  # 8 bits in 16 are multiples of 257: as dark as meant
-        raise TooDarkError(_dark(f"{low}-{high}"))
-
-
-def _dark(found: str) -> str:
-    return (
-        f"range found {found} of 65535: scale the files to it, or save them with 8 bits or with a "
-        "colour profile if they are meant as dark"
-    )
+        raise TooDarkError(f"{low}-{high}")
 
 
 def _alpha(image: ImageFile.ImageFile) -> Image.Image | None:
