@@ -514,7 +514,7 @@ def evaluate(
     bad = evaluation.bad_note(seen, path.with_suffix(".left_out.txt"))
     for note in filter(None, (evaluation.shapes_note(samples, seen), bad)):
         print(printable(note))
-    print(f"{len(samples)} images, numbers in {path}")
+    print(f"{evaluation.measured(values, samples)}, numbers in {path}")
 
 
 def _path(text: str) -> Path | None:

@@ -673,6 +673,13 @@ def bad_note(seen: Seen, file: Path) -> str:
     return f"{count} image{'s' * (count != 1)} left out: {reasons}"
 
 
+def measured(values: Mapping[str, dict[str, Any]], samples: Sequence[Sample]) -> str:
+    """How many images the numbers are of, such as "3 of 4 images"; most, where they differ."""
+    count = max((entry.get("images", 0) for entry in values.values()), default=0)
+    of = f" of {len(samples)}" if count != len(samples) else ""
+    return f"{count}{of} image{'s' * (len(samples) != 1)} measured"
+
+
 def resizing(how: How) -> str:
     """What was done to every image before it was measured."""
     return f"{how.size}x{how.size} pixels, bicubic, whatever the shape"

@@ -208,9 +208,9 @@ def read_picture(path: Path, background: str = "white") -> Picture:
             # A line that comes in many blocks is copied with each: minutes for millions of pixels.
             file.decodermaxblock = max(file.decodermaxblock, 8 * file.width)
             file.load()
-            ImageOps.exif_transpose(file, in_place=True)
-            if deep and not profile:
+            if deep and not _says_white(file):
                 _refuse_dark_colour(path, file)
+            ImageOps.exif_transpose(file, in_place=True)
             alpha = _alpha(file)
             image = _to_srgb(_to_8_bit(path, file), profile)
         if alpha is not None:
@@ -389,30 +389,57 @@ def _is_deep_colour(file: ImageFile.ImageFile) -> bool:
     return file.mode in ("RGB", "RGBA", "LA") and ";16" in str(raw)
 
 
+class TooDarkError(ValueError):
+    """Integers of 16 bits that use a small part of these, whose white nobody can know.
+
+    Args:
+        found: their range in words.
+    """
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"range found {found} of 65535: scale the files to it, or save them with 8 bits or "
+            "with a colour profile if they are meant as dark"
+        )
+        self.found = found
+
+
+def _says_white(file: Image.Image) -> bool:
+    """Whether a file says what its values mean: by a profile, or a PNG by its sRGB or gAMA."""
+    return any(key in file.info for key in ("icc_profile", "srgb", "gamma"))
+
+
 def _refuse_dark_colour(path: Path, file: ImageFile.ImageFile) -> None:
     """As `_refuse_dark`, by the higher bytes alone where Pillow gives no more."""
     colours = np.asarray(file)[..., : 1 if file.mode == "LA" else 3]
-    low, high = int(colours.min()) * 256, int(colours.max()) * 256 + 255
+    high = int(colours.max()) * 256 + 255
     if high < DARK:
-        raster = rasters.read(path)
-        values = raster.values() if raster else None
+        values = _deep_values(path, file)
         if values is None:
-            raise ValueError(_dark(f"{low}-{high}"))
-        _refuse_dark(values[..., :3])
+            raise TooDarkError(f"at most {high}")
+        _refuse_dark(values)
+
+
+def _deep_values(path: Path, file: ImageFile.ImageFile) -> np.ndarray | None:
+    """Colours (H, W, 3) in all their 16 bits; None where nothing reads the lower ones."""
+    if raster := rasters.read(path):
+        values = raster.values()
+        return None if values is None else values[..., :3]
+    if file.format != "PNG" or file.mode not in ("RGB", "RGBA"):
+        return None
+    with Image.open(path, formats=("PNG",)) as again:
+        # A PNG's higher bytes come first: read as if the lower did, these are what one gets.
+        again.tile = [tile._replace(args=f"{file.mode};16L") for tile in again.tile]
+        again.decodermaxblock = file.decodermaxblock
+        lower = np.asarray(again)[..., :3]
+    return np.asarray(file)[..., :3].astype(np.uint16) * 256 + lower
 
 
 def _refuse_dark(values: np.ndarray) -> None:
-    """Raise ValueError for integers of 16 bits that use only a part of these."""
+    """Raise TooDarkError for integers of 16 bits that use only a part of these."""
     low, high = int(values.min()), int(values.max())
     if high < DARK and (values % 257).any():  # 8 bits in 16 are multiples of 257: as dark as meant
-        raise ValueError(_dark(f"{low}-{high}"))
-
-
-def _dark(found: str) -> str:
-    return (
-        f"range found {found} of 65535: scale the files to it, or save them with 8 bits or with a "
-        "colour profile if they are meant as dark"
-    )
+        raise TooDarkError(f"{low}-{high}")
 
 
 def _alpha(image: ImageFile.ImageFile) -> Image.Image | None:
@@ -445,7 +472,7 @@ def _to_8_bit(path: Path, image: ImageFile.ImageFile) -> Image.Image:
             raster = rasters.read(path)
             held = f"1 band of integers {rasters.spread(integers)}"
             raise ValueError(_unlike(raster.holds(integers) if raster else held))
-        if "icc_profile" not in image.info:
+        if not _says_white(image):
             _refuse_dark(integers)
         integers += 128  # 65535 / 255 is 257: to the nearest level
         integers //= 257

@@ -447,6 +447,14 @@ def _known(comparison: Comparison) -> Iterator[str]:
     resize = comparison.protocol.get("resize")
     scaled = f"; measured at {record.line(resize)}" if resize else ""
     yield f"{words.plural(len(comparison.pairs), 'pair')}{against}{scaled}."
+    if comparison.reference(record.UNCHANGED) and not any(
+        method.label == record.REAL for method in comparison.methods
+    ):
+        yield (
+            "There is no yardstick of real images, as the collection is the styles themselves: how "
+            "close one can come isn't known, only whether a method is closer than the contents "
+            "left alone."
+        )
     if any(method.cost.training for method in comparison.working):
         yield "Intervals are over images: another training, of another seed, may differ by more."
     for method in comparison.working:

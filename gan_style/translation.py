@@ -28,6 +28,7 @@ from gan_style.images import (
     WRITTEN,
     ImageError,
     Picture,
+    TooDarkError,
     from_tensor,
     image_size,
     maker_of,
@@ -579,8 +580,11 @@ def _style(file: StyleFile, content: np.ndarray, method: Method, how: How) -> St
     """
     picture = _read(file.path, how.background)
     array = to_array(picture.image)
-    content_mask = _mask(file.content_mask, content.shape[:2]) if file.content_mask else None
-    style_mask = _mask(file.style_mask, array.shape[:2]) if file.style_mask else None
+    content_mask = style_mask = None
+    if file.content_mask:
+        content_mask = _mask("content_masks", file.content_mask, content.shape[:2])
+    if file.style_mask:
+        style_mask = _mask("style_masks", file.style_mask, array.shape[:2])
     if picture.alpha is not None:
         alpha = np.asarray(picture.alpha)
         if not alpha.any():
@@ -608,14 +612,23 @@ def _read(path: Path, background: str) -> Picture:
     return read_picture(path, background)
 
 
-def _mask(path: Path, size: tuple[int, int]) -> np.ndarray:
+def _mask(option: str, path: Path, size: tuple[int, int]) -> np.ndarray:
     """A mask (H, W), white where it counts, scaled to its image's `size` if the shape is the same.
 
     Raises:
-        ImageError, DataError: of another shape, black, in colours, or of labels: 1 of 255 would
-            be next to nothing.
+        ImageError, DataError: of another shape, black (also where it is scaled down), in colours,
+            or of labels: 1 of 255 would be next to nothing.
     """
-    colours = to_array(read_picture(path, "black").image)
+    try:
+        colours = to_array(read_picture(path, "black").image)
+    except ImageError as error:
+        dark = error.__cause__
+        if not isinstance(dark, TooDarkError):
+            raise
+        raise DataError(
+            f"--{option} {path}: range found {dark.found} of 65535, but a mask is white where it "
+            "counts: save it with 8 bits, 255 there"
+        ) from error
     height, width = colours.shape[:2]
     if abs(height * size[1] - width * size[0]) > 0.02 * width * size[0]:
         raise ImageError(
@@ -636,7 +649,14 @@ def _mask(path: Path, size: tuple[int, int]) -> np.ndarray:
             f"{path}: the highest value of the mask is {colours.max()} of 255, but where it counts "
             "it must be white, 255: multiply it so that it is"
         )
-    return resize(colours, size)[..., 1]
+    scaled = resize(colours, size)[..., 1]
+    if not scaled.any():
+        raise DataError(
+            f"--{option} {path}: what is white in the mask of {width}x{height} pixels is too small "
+            f"to be left where its image has {size[1]}x{size[0]}: paint it larger, or leave its "
+            "style out"
+        )
+    return scaled
 
 
 def _batches(

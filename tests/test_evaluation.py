@@ -422,7 +422,7 @@ def test_evaluate_writes_json_that_says_how_it_was_computed(evaluate, three):
     assert list(record["values"]) == list(record["metrics"])
     assert record["metrics"]["ssim"]["better"] == "higher"
     assert f"{record['values']['ssim']['value']:.4g}" in text
-    assert "4 images, numbers in" in text
+    assert "4 images measured, numbers in" in text
 
 
 def test_evaluate_overwrites_nothing_unasked(evaluate, refusal, three):
@@ -456,6 +456,7 @@ def test_images_that_cant_be_read_are_left_out_and_named(evaluate, three):
     (style / "bad.png").write_bytes(b"")
     said = evaluate(metrics="ssim,kid,psnr,fid,sliced_wasserstein", truth=content, out="bad.json")
     assert "3 images left out: " in said
+    assert "\n5 of 6 images measured, numbers in " in said  # one of them without its content
     assert f"{translated / 'e.png'}: " in said
     record, sound = (json.loads(Path(name).read_text()) for name in ("bad.json", "sound.json"))
     assert sorted(Path(name).name for name in record["protocol"]["left_out"]) == [
@@ -473,7 +474,7 @@ def test_images_that_cant_be_read_are_left_out_and_named(evaluate, three):
 def test_where_no_image_can_be_read_no_number_is_made_up(evaluate, three):
     for path in three[0].iterdir():
         path.write_bytes(b"no image")
-    evaluate(metrics="all", out="found.json")
+    assert "0 of 4 images measured" in evaluate(metrics="all", out="found.json")
     values = json.loads(Path("found.json").read_text())["values"]
     assert values.keys() == metrics.columns().keys()
     assert all("value" not in entry for entry in values.values())
@@ -487,6 +488,7 @@ def test_many_bad_images_are_listed_in_a_file(evaluate, three):
         (three[0] / name).write_bytes(b"no image")
     said = evaluate(metrics="ssim", out="found.json")
     assert "12 images left out: " in said
+    assert "\n4 of 16 images measured, numbers in " in said
     assert said.count("not an image that can be read") == 10
     assert len(Path("found.left_out.txt").read_text().splitlines()) == 12
 

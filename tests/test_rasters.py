@@ -113,6 +113,49 @@ def test_a_dark_picture_of_16_bits_is_read_where_it_was_8_bits_or_has_a_profile(
     assert np.asarray(load_image(tmp_path / "linear.png"))[0, 1, 0] > 60  # 20 of 255, linear
 
 
+def png_16(path: Path, values: np.ndarray, *chunks: tuple[bytes, bytes], colour: int = 2) -> None:
+    """A PNG of 16-bit RGB (2) or RGBA (6), every line with the filter "Sub" where it has one."""
+    height, width, bands = values.shape
+    lines = values.astype(">u2").view(np.uint8).reshape(height, width * bands * 2).astype(int)
+    before = np.pad(lines, ((0, 0), (2 * bands, 0)))[:, : -2 * bands]
+    filtered = ((lines - before) % 256).astype(np.uint8)
+    data = zlib.compress(b"".join(b"\1" + line.tobytes() for line in filtered))
+    head = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    made = b"\x89PNG\r\n\x1a\n"
+    for name, content in ((b"IHDR", head), *chunks, (b"IDAT", data), (b"IEND", b"")):
+        crc = struct.pack(">I", zlib.crc32(name + content))
+        made += struct.pack(">I", len(content)) + name + content + crc
+    path.write_bytes(made)
+
+
+@pytest.mark.parametrize("colour", [2, 6])
+def test_dark_colours_of_16_bits_in_a_png_are_judged_by_all_their_bits(tmp_path, colour):
+    bands = {2: 3, 6: 4}[colour]
+    levels = np.random.default_rng(0).integers(0, 21, (5, 7, bands))
+    levels[..., 3:] = 255
+
+    def read(values, *chunks):
+        values[..., 3:] = 65535
+        png_16(tmp_path / "a.png", values, *chunks, colour=colour)
+        return np.asarray(load_image(tmp_path / "a.png"))
+
+    assert (read(257 * levels) == levels[..., :3]).all()  # once 8 bits
+    assert (read(0 * levels) == 0).all()  # a black frame: nothing to scale
+    odd = 257 * levels + 3
+    with pytest.raises(ImageError, match=f"range found {odd[..., :3].min()}-{odd[..., :3].max()} "):
+        read(odd)
+    with pytest.raises(ImageError, match="range found 0-20 of 65535"):
+        read(levels + 0)  # higher bytes of 0
+    for chunk in ((b"sRGB", b"\0"), (b"gAMA", struct.pack(">I", 45455))):
+        assert (read(257 * levels + 3, chunk) == levels[..., :3]).all()
+
+
+def test_where_the_lower_bits_arent_read_no_range_is_made_up(tmp_path):
+    (tmp_path / "a.ppm").write_bytes(b"P6 1 1 65535\n" + struct.pack(">3H", 9, 100, 30))
+    with pytest.raises(ImageError, match="range found at most 255 of 65535"):
+        load_image(tmp_path / "a.ppm")
+
+
 def test_grey_of_16_bits_is_converted_by_its_profile_as_that_of_8():
     for name in ("gray8_linear.png", "gray16_linear.png"):
         array = np.asarray(load_image(DATA.parent / "images" / name))

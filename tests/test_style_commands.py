@@ -365,6 +365,28 @@ def test_a_black_mask_is_refused(refused, options, which):
     assert "m.png: the mask is black everywhere" in line
 
 
+@pytest.mark.parametrize("which", ["content_masks", "style_masks"])
+def test_a_mask_that_scaling_leaves_black_is_named_with_its_option(refused, which):
+    size = (800, 640) if which == "content_masks" else (720, 880)
+    made = Image.new("L", size)
+    made.putpixel((5, 5), 128)
+    made.save("dot.png")
+    line = refused(**{which: "dot.png"}, **ADAIN)
+    assert f"--{which} dot.png: what is white in the mask of {size[0]}x{size[1]} pixels" in line
+    assert "paint it larger" in line
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("which", ["content_masks", "style_masks"])
+def test_a_dark_mask_of_16_bits_is_asked_for_in_8(refused, which):
+    size = (32, 40) if which == "content_masks" else (44, 36)
+    Image.fromarray(np.full(size, 255, np.uint16)).save("deep.png")
+    line = refused(**{which: "deep.png"}, **ADAIN)
+    assert f"--{which} deep.png: range found 255-255 of 65535, but a mask is white" in line
+    assert "save it with 8 bits, 255 there" in line
+    assert "profile" not in line
+
+
 def test_a_mask_that_is_no_image_is_refused(refused):
     Path("m.png").write_text("no image")
     assert "m.png: not an image that can be read" in refused(content_masks="m.png", **ADAIN)

@@ -149,6 +149,27 @@ def blind(comparison: Comparison, metric: Metric) -> bool:
     return not (metric.beats(real.value, unchanged.value) and apart(unchanged, real)[0])
 
 
+def idle(comparison: Comparison, metric: Metric, label: str = "") -> bool:
+    """Whether a method, by default the best, isn't known to be better than the contents themselves.
+
+    Always False where the contents have no number, and for metrics against the content, which
+    nothing keeps as well as doing nothing does.
+    """
+    unchanged = comparison.reference(UNCHANGED)
+    if not unchanged or metric.key not in unchanged.values:
+        return False
+    if metric.against not in ("collection", "style"):
+        return False
+    if not label:
+        ordered = rank(comparison.contenders, metric)
+        if not ordered:
+            return False
+        label = ordered.best
+    ours = _value(comparison, label, metric)
+    theirs = unchanged.values[metric.key]
+    return not (metric.beats(ours.value, theirs.value) and apart(ours, theirs)[0])
+
+
 def first(comparison: Comparison, keys: Sequence[str]) -> Metric | None:
     """The first of these metrics that a method which can win has a number of."""
     for key in keys:
@@ -202,12 +223,77 @@ def closest(comparison: Comparison) -> Answer:
     assert ordered is not None
     if blind(comparison, metric):
         return Answer(question=question, parts=tuple(_cannot_tell(comparison, metric)))
+    if idle(comparison, metric):
+        parts = [*_no_better(comparison, metric, ordered.best), *_by_value(comparison, metric)]
+        return Answer(question=question, parts=tuple(parts))
     parts = _by_metric(comparison, metric, ordered)
     parts += _colours(comparison, ordered.leaders)
     parts += _for_scale(comparison, metric, "closer")
+    parts += _idle_ties(comparison, metric, ordered)
     if metric.key != STYLE[0]:
         parts.append(Part(text=" KID, which would be preferred, was not computed."))
-    return _answer(question, parts, ordered)
+    return _answer(question, parts, ordered, _winners(comparison, metric, ordered))
+
+
+def _winners(comparison: Comparison, metric: Metric, ordered: Rank) -> tuple[str, ...]:
+    """The best and its ties, without those that leaving the images alone ties with too."""
+    return tuple(label for label in ordered.leaders if not idle(comparison, metric, label))
+
+
+def _idle_ties(comparison: Comparison, metric: Metric, ordered: Rank) -> list[Part]:
+    """Who can't be told from the best, nor from the contents themselves."""
+    found = [label for label in ordered.ties if idle(comparison, metric, label)]
+    if not found:
+        return []
+    end = " can't be told from leaving the images alone either."
+    return [Part(text=" "), *_names(found), Part(text=end)]
+
+
+def _no_better(comparison: Comparison, metric: Metric, best: str) -> list[Part]:
+    """That leaving the images alone does as well as the best method, or better."""
+    unchanged = comparison.reference(UNCHANGED)
+    assert unchanged
+    ours, theirs = _value(comparison, best, metric), unchanged.values[metric.key]
+    differ, _ = apart(ours, theirs)
+    if differ:
+        parts = [Part(text="No method does better than leaving the images alone: ")]
+    else:
+        images = words.plural(ours.images or len(comparison.pairs), "image")
+        parts = [
+            Part(text=f"{images} can't tell "),
+            Part(text=best, name=True),
+            Part(text=" from leaving the images alone: "),
+        ]
+    return [
+        *parts,
+        Part(text=unchanged.label, name=True),
+        Part(text=f" has {metric.short} {words.with_interval(theirs)}, "),
+        Part(text=best, name=True),
+        Part(text=f" {words.with_interval(ours)}."),
+        *([] if differ else [Part(text=" More images, of contents and of the target, would.")]),
+    ]
+
+
+def _by_value(comparison: Comparison, metric: Metric) -> list[Part]:
+    """All methods where nobody wins, by the numbers alone; nothing where there is but one."""
+    known = [method for method in comparison.contenders if metric.key in method.values]
+    if len(known) < 2:
+        return []
+    return [Part(text=" By the values alone: "), *_listed(known, metric), Part(text=".")]
+
+
+def _listed(known: Sequence[Method], metric: Metric) -> list[Part]:
+    """Methods with their numbers, best first."""
+    parts: list[Part] = []
+    worst_first = metric.better == "higher"
+    ordered = sorted(known, key=lambda m: m.values[metric.key].value, reverse=worst_first)
+    for index, method in enumerate(ordered):
+        parts += [
+            Part(text=", " if index else ""),
+            Part(text=method.label, name=True),
+            Part(text=f" {words.with_interval(method.values[metric.key])}"),
+        ]
+    return parts
 
 
 def _cannot_tell(comparison: Comparison, metric: Metric) -> list[Part]:
@@ -233,13 +319,7 @@ def _cannot_tell(comparison: Comparison, metric: Metric) -> list[Part]:
         Part(text=", so that a place between them says nothing. By the values alone: "),
     ]
     known = [method for method in comparison.contenders if metric.key in method.values]
-    known.sort(key=lambda each: each.values[metric.key].value, reverse=metric.better == "higher")
-    for index, method in enumerate(known):
-        parts += [
-            Part(text=", " if index else ""),
-            Part(text=method.label, name=True),
-            Part(text=f" {words.with_interval(method.values[metric.key])}"),
-        ]
+    parts += _listed(known, metric)
     return [*parts, Part(text=". More images, of contents and of the target, would tell.")]
 
 
@@ -354,12 +434,25 @@ def trade_off(comparison: Comparison) -> Answer:
     if closeness and blind(comparison, closeness):
         text = f"That can't be told either, as {closeness.short} tells nothing of these images."
         return Answer(question=question, parts=(Part(text=text),))
+    if closeness and idle(comparison, closeness):
+        text = (
+            f"That can't be told either: by {closeness.short} no method is known to do better than "
+            "leaving the images alone, whose content is kept whole."
+        )
+        return Answer(question=question, parts=(Part(text=text),))
+    winners: tuple[str, ...] = ()
     if metric := first(comparison, (TRADE_OFF,)):
         ordered = rank(comparison.contenders, metric)
         assert ordered is not None
-        parts += _by_metric(comparison, metric, ordered)
-        parts += _colours(comparison, ordered.leaders)
-        parts += _for_scale(comparison, metric, "better")
+        if idle(comparison, metric):
+            parts += _no_better(comparison, metric, ordered.best)
+            parts += _by_value(comparison, metric)
+        else:
+            winners = _winners(comparison, metric, ordered)
+            parts += _by_metric(comparison, metric, ordered)
+            parts += _colours(comparison, ordered.leaders)
+            parts += _for_scale(comparison, metric, "better")
+            parts += _idle_ties(comparison, metric, ordered)
     style, kept = first(comparison, STYLE), first(comparison, CONTENT)
     best = front_of(comparison, style, kept) if style and kept else ()
     if style and kept and best and len(comparison.contenders) > 1:
@@ -386,7 +479,7 @@ def trade_off(comparison: Comparison) -> Answer:
     return Answer(
         question=question,
         parts=tuple(parts),
-        winners=ordered.leaders if ordered else (),
+        winners=winners,
         rules=ordered.rules if ordered else (),
     )
 
@@ -478,7 +571,12 @@ def _without(question: str, comparison: Comparison, keys: Sequence[str]) -> Answ
     return Answer(question=question, parts=(Part(text=f"No method has a result for {known}."),))
 
 
-def _answer(question: str, parts: Sequence[Part], ordered: Rank) -> Answer:
+def _answer(
+    question: str, parts: Sequence[Part], ordered: Rank, winners: tuple[str, ...] | None = None
+) -> Answer:
     return Answer(
-        question=question, parts=tuple(parts), winners=ordered.leaders, rules=ordered.rules
+        question=question,
+        parts=tuple(parts),
+        winners=ordered.leaders if winners is None else winners,
+        rules=ordered.rules,
     )

@@ -135,8 +135,11 @@ def numbers(comparison: Comparison) -> Table:
 
 
 def _rank(comparison: Comparison, metric: Metric) -> answers.Rank | None:
-    """Who is best; nobody where all have the same number, or it tells nothing of these images."""
-    if answers.blind(comparison, metric):
+    """Who is best; nobody where all have the same number, or it tells nothing of these images.
+
+    Nor where the best isn't known to be better than the contents left alone.
+    """
+    if answers.blind(comparison, metric) or answers.idle(comparison, metric):
         return None
     values = [m.values[metric.key].value for m in comparison.contenders if metric.key in m.values]
     if len(values) > 1 and len(set(values)) == 1:
@@ -161,14 +164,21 @@ def few(comparison: Comparison, metrics: Sequence[Metric]) -> tuple[str, ...]:
 
 
 def cannot_tell(comparison: Comparison, metrics: Sequence[Metric]) -> tuple[str, ...]:
-    """Which metrics don't even tell the contents from real images, so that none is the best."""
-    titles = [metric.title for metric in metrics if answers.blind(comparison, metric)]
-    if not titles:
-        return ()
-    return (
-        f"By {words.joined(titles)} {UNCHANGED} contents can't be told from real images here, so "
-        "that no method is marked the best.",
-    )
+    """By which metrics none is the best, as it may be no better than the contents left alone."""
+    blind = [metric for metric in metrics if answers.blind(comparison, metric)]
+    idle = [m for m in metrics if m not in blind and answers.idle(comparison, m)]
+    found = []
+    if blind:
+        found.append(
+            f"By {words.joined([metric.title for metric in blind])} {UNCHANGED} contents can't be "
+            "told from real images here, so that no method is marked the best."
+        )
+    if idle:
+        found.append(
+            f"By {words.joined([metric.title for metric in idle])} no method is known to be better "
+            f"than {UNCHANGED} contents here, so that none is marked the best."
+        )
+    return tuple(found)
 
 
 def _column(metric: Metric, group: Sequence[Metric]) -> Column:
