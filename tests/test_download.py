@@ -344,7 +344,7 @@ def test_a_host_that_cannot_be_reached_is_one_line_with_the_remedy(
     message = str(caught.value)
     assert "\n" not in message
     assert "urlopen" not in message
-    for needed in (url, "refused", "data_tools.download toy --archive FILE", "--data_a DIR"):
+    for needed in (url, "refused", "gan_style download toy --archive FILE", "--data_a DIR"):
         assert needed in message
 
 
