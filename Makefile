@@ -52,7 +52,8 @@ test: dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 test-slow: dev
-	$(BIN)/python -m pytest -m "slow or distributed" --ignore tests/faults
+	$(BIN)/python -m pytest -m "slow and not distributed" --ignore tests/faults --numprocesses auto --maxprocesses 4
+	$(BIN)/python -m pytest -m distributed --ignore tests/faults
 
 test-weights: dev
 	$(BIN)/python -m pytest -m weights

@@ -78,6 +78,7 @@ def test_presets_that_compute_the_same_are_measured_once():
 
 
 @pytest.mark.parametrize("name", ["lbfgs", "adam"])
+@pytest.mark.slow
 def test_plain_gatys_arrives_at_the_image_of_ours(name):
     content, style = images(1), images(2)
     config = gatys.Config(vgg="random", optimizer=name, first_scale=0, iterations=4)
@@ -191,6 +192,7 @@ def test_a_mistake_is_one_line(flags, named, monkeypatch, refusal):
     assert named in refusal(bench.command.only, "bench.py", bench.bench, str)
 
 
+@pytest.mark.slow
 def test_the_loader_times_a_pair_of_crops(tmp_path):
     case = bench_work.Case(work="loader", height=64, width=64)
     meter = bench_work.Meter(CPU)

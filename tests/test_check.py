@@ -174,12 +174,14 @@ def in_a_process_of_its_own(words: list[str], folder: Path, **environment: str):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path: Path):
     result = in_a_process_of_its_own(["go\nne"], tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "data_tools.check: no folder go\\nne\n"
 
 
+@pytest.mark.slow
 def test_a_terminal_without_the_letters_of_a_name_gets_them_escaped(toy: Path):
     (toy / "trainA" / "\N{ARTIST PALETTE}.png").touch()
     result = in_a_process_of_its_own([str(toy)], toy, PYTHONIOENCODING="ascii")

@@ -195,6 +195,7 @@ def test_whose_weights_a_number_belongs_to_is_said(tmp_path):
     assert comparison._which(run, "best", "a2b").endswith("KID is optimistic, after 1,000 images")
 
 
+@pytest.mark.slow
 def test_a_network_of_one_style_is_scored_against_its_own(calls, compare, train_alone, toy):
     style = next((toy / "trainB").iterdir())
     train_alone(

@@ -364,6 +364,7 @@ def test_samples_are_the_middle_as_far_as_every_image_holds_it(tmp_path):
     assert samples(size=62)["a"].shape == (2, 3, 48, 60)  # 62 is no multiple of 4
 
 
+@pytest.mark.slow
 def test_a_training_on_whole_images_takes_wide_batches(train, toy, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     Image.new("RGB", (50, 20)).save(toy / "trainA" / "wide.png")

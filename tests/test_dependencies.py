@@ -124,6 +124,7 @@ def osv(monkeypatch, tmp_path):
         thread.join()
 
 
+@pytest.mark.slow
 def test_a_known_vulnerability_fails_the_audit(lock, osv, capsys):
     fixed = [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1.1"}]}]
     affected = [{"package": {"name": "gan-style-toy", "ecosystem": "PyPI"}, "ranges": fixed}]

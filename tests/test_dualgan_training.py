@@ -59,6 +59,7 @@ def record(run):
     ],
     ids=["points of the penalty", "dropout", "draws", "dropout of classic"],
 )
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_bit_for_bit(dualgan, preset, options, signal_in_step):
     step = A_STEP[preset]
     options = options | {"images": 5 * step, "ema": 0.9, "sample_every": 0}
@@ -72,6 +73,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(dualgan, preset, options, signal
     assert same(weights("whole"), weights("parts"))
 
 
+@pytest.mark.slow
 def test_looking_more_often_does_not_change_a_run(dualgan):
     # A look at the samples sets the seed of the dropout.
     options = NOISY | {"images": 4}
@@ -81,6 +83,7 @@ def test_looking_more_often_does_not_change_a_run(dualgan):
 
 
 @every_preset
+@pytest.mark.slow
 def test_every_term_and_what_says_whether_critics_teach_is_in_tensorboard(dualgan, preset):
     step = A_STEP[preset]
     said = dualgan(preset, images=2 * step + 1, log_every=1, sample_every=step, run_dir="run")
@@ -109,6 +112,7 @@ def test_every_term_and_what_says_whether_critics_teach_is_in_tensorboard(dualga
 # The options of train.sh
 
 
+@pytest.mark.slow
 def test_the_authors_options_are_those_of_the_domain(dualgan, toy, signal_in_step):
     toy.rename("day-night")
     signal_in_step(method, 1)
@@ -156,12 +160,14 @@ def test_what_needs_images_of_one_size_says_so(dualgan, refusal, preset, options
     assert not Path("run").exists()
 
 
+@pytest.mark.slow
 def test_critics_with_a_map_judge_images_of_different_sizes(dualgan, toy):
     Image.new("RGB", (50, 21)).save(toy / "trainA" / "wide.png")
     options = {"preprocess": "none", "gradient_accumulation_steps": 2, "images": 8}
     assert "finished after 8 images" in dualgan("2017-classic", **options)
 
 
+@pytest.mark.slow
 def test_wide_crops_train_and_translate(dualgan, gan_style, toy):
     dualgan("2020-gp", width=96, images=2, run_dir="run")
     # The last map of 64 x 96 pixels after five halvings, 2 x 3, of eight times two channels.
@@ -190,6 +196,7 @@ def test_cyclegan_trains_on_wide_crops_too(train, toy, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["2020-gp", "2017-wgan", "2017-classic", "cyclegan"])
+@pytest.mark.slow
 def test_grey_becomes_colour_and_colour_grey(dualgan, train, gan_style, toy, name):
     options = {"domain": toy, "channels_a": 1, "run_dir": "run", "sample_every": 1}
     if name == "cyclegan":
@@ -216,6 +223,7 @@ GATHERED = {
 
 
 @every_preset
+@pytest.mark.slow
 def test_gathered_batches_of_one_make_the_step_of_a_batch_of_two(dualgan, preset, monkeypatch):
     # The penalty's points: in which order images get theirs depends on the batches.
     monkeypatch.setattr(torch, "rand", lambda *shape, **options: torch.full(shape, 0.3, **options))

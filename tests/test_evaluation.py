@@ -88,6 +88,7 @@ def values(found):
 BEST = {"ssim": 1.0, "ssim_truth": 1.0, "edge_ssim": 1.0, "psnr": 100.0, "precision_recall": 1.0}
 
 
+@pytest.mark.slow
 def test_identical_folders_have_the_best_value_of_every_metric(three):
     _, content, _ = three
     samples = [
@@ -111,6 +112,7 @@ def test_identical_folders_have_the_best_value_of_every_metric(three):
         assert value == pytest.approx(BEST.get(key, 0.0), abs=1e-4), key
 
 
+@pytest.mark.slow
 def test_swapped_folders_show_which_metrics_have_a_direction(three):
     translated, content, _ = three
     there = numbers(evaluation.match(translated, content), content)
@@ -136,6 +138,7 @@ def test_a_collection_of_few_kinds_is_precise_but_recalls_little(tmp_path, three
     assert entry["precision"] > entry["recall"]
 
 
+@pytest.mark.slow
 def test_numbers_depend_neither_on_batch_size_nor_on_workers(three):
     translated, content, style = three
     samples = evaluation.match(translated, content, next(style.iterdir()), truth=content)
@@ -559,6 +562,7 @@ def test_an_interval_holds_possible_values_only(key, low, high, monkeypatch):
     assert (entry["low"], entry["high"]) == pytest.approx((low, high), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_every_interval_is_in_its_metrics_range_and_around_its_value(three):
     translated, content, style = three
     columns = metrics.columns()

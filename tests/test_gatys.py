@@ -117,6 +117,7 @@ def test_an_image_against_itself_has_no_loss_and_stays():
 
 
 @pytest.mark.parametrize("style_loss", ["gram_paper", "mean_std", "wasserstein", "mmd_gaussian"])
+@pytest.mark.slow
 def test_the_loss_of_lbfgs_never_rises(style_loss):
     values = losses(run(make(iterations=6, style_loss=style_loss), picture(0), picture(1)))
     assert all(after <= before for before, after in pairwise(values))
@@ -130,6 +131,7 @@ def test_adam_lowers_the_loss_and_stays_in_range():
     assert steps[-1].image.max() <= 1
 
 
+@pytest.mark.slow
 def test_more_style_weight_costs_content_and_gains_style():
     ends = []
     for ratio in (1e3, 5e3, 1e4, 5e4, 1e5):  # the sweep of Huang & Fuh's survey
@@ -154,6 +156,7 @@ def test_only_the_ratio_of_the_weights_matters(optimizer):
     torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_rate_of_adam_decays_every_50_iterations():
     method = make(optimizer="adam", learning_rate=0.01, learning_rate_decay=0.5, iterations=51)
     rates = [
@@ -163,6 +166,7 @@ def test_the_rate_of_adam_decays_every_50_iterations():
     assert rates == [0.01] * 50 + [0.005]
 
 
+@pytest.mark.slow
 def test_from_coarse_to_fine_the_size_doubles():
     method = make(first_scale=32, iterations=1, iterations_finer=1)
     sizes = [tuple(s.image.shape[-2:]) for s in run(method, picture(0, 100, 150), picture(1))]
@@ -282,6 +286,7 @@ def broken(monkeypatch, method, after, mended_by_adam=False):
     return method
 
 
+@pytest.mark.slow
 def test_lbfgs_that_leaves_the_numbers_hands_over_to_adam_and_says_so(monkeypatch):
     method = broken(monkeypatch, make(iterations=12), after=8, mended_by_adam=True)
     steps = run(method, picture(0), picture(1))
@@ -300,6 +305,7 @@ def test_adam_that_leaves_the_numbers_stops_with_what_it_saw(monkeypatch):
         run(method, picture(0), picture(1))
 
 
+@pytest.mark.slow
 def test_an_image_of_one_colour_is_no_trouble():
     grey = torch.full((1, 3, 40, 36), 0.5)
     for content, style in ((grey, picture(1)), (picture(0), grey)):

@@ -43,6 +43,7 @@ def as_before(run):
         checkpoint.save_state(state, path)
 
 
+@pytest.mark.slow
 def test_another_spelling_of_a_domain_goes_on(train, toy, monkeypatch):
     train(domain="toy", images=1)
     said = "going on after 1 images"
@@ -60,6 +61,7 @@ def test_another_spelling_of_a_domain_goes_on(train, toy, monkeypatch):
     assert not Path("results/toy/cyclegan/0002").exists()
 
 
+@pytest.mark.slow
 def test_a_moved_run_goes_on_as_the_undisturbed_one(train, toy):
     options = {"schedule": "constant"}
     train(domain="toy", images=6, run_dir="whole", **options)
@@ -90,6 +92,7 @@ def test_a_run_of_before_is_known_by_its_names(train, toy, refusal):
     assert "2 are new or gone" in refusal(train, images=3, **options)
 
 
+@pytest.mark.slow
 def test_loose_folders_go_on_however_they_are_typed_and_wherever_they_lie(train, loose):
     train(images=2, **loose)
     run, said = "results/photos2paintings/cyclegan/0001", "going on after 2 images"
@@ -173,6 +176,7 @@ def test_other_networks_than_the_weights_are_of_are_told(train_alone, train, toy
     assert "old/disc_a.safetensors isn't there" in line
 
 
+@pytest.mark.slow
 def test_a_begun_run_without_a_checkpoint_begins_again_with_the_same_weights(
     train_alone, train, toy, refusal
 ):
@@ -225,6 +229,7 @@ def poisoned(monkeypatch, number):
 
 
 @pytest.mark.parametrize("saved", [True, False])
+@pytest.mark.slow
 def test_after_a_nan_the_advised_command_trains_on(
     train, train_alone, toy, monkeypatch, capsys, saved
 ):
@@ -247,6 +252,7 @@ def test_after_a_nan_the_advised_command_trains_on(
 
 
 @pytest.mark.parametrize("change", ["new", "pixels", "gone", "broken"])
+@pytest.mark.slow
 def test_on_other_images_the_advised_command_trains_on(train, train_alone, toy, refusal, change):
     train(domain=toy, images=2, run_dir="run")
     path = first(toy / "trainA")
@@ -283,6 +289,7 @@ def test_bad_test_images_can_be_left_out_when_going_on(train, toy, refusal):
     assert "going on after 1 images" in train(skip_bad_images=True, **options)
 
 
+@pytest.mark.slow
 def test_other_options_start_a_new_run_as_advised(train, train_alone, toy, refusal):
     train(domain=toy, images=1, run_dir="run")
     changed = {"domain": toy, "images": 1, "lambda_cycle": 5.0, "width_generator": 8}
@@ -295,6 +302,7 @@ def test_other_options_start_a_new_run_as_advised(train, train_alone, toy, refus
     assert "results/toy/cyclegan/0002" in train_alone(start_from="run", **changed)
 
 
+@pytest.mark.slow
 def test_without_a_sound_checkpoint_the_advised_command_trains_on(train, train_alone, toy, refusal):
     train(domain=toy, images=2, run_dir="run")
     for path in Path("run/checkpoints").rglob("state.safetensors"):
@@ -318,6 +326,7 @@ def test_without_weights_nothing_begins_with_them(train, toy, refusal):
     assert "finished after 2 images" in train(skip_bad_images=True, **options)
 
 
+@pytest.mark.slow
 def test_what_is_advised_about_a_folder_with_a_blank_can_be_typed(
     train, train_alone, toy, refusal, monkeypatch, capsys, signal_in_step
 ):
@@ -353,6 +362,7 @@ def test_what_is_advised_about_a_folder_with_a_blank_can_be_typed(
     assert advised(refusal(train_alone, **resume), "start_from") == {"start_from": run}
 
 
+@pytest.mark.slow
 def test_a_folder_that_moved_is_given_as_advised(train, train_alone, toy, loose, refusal):
     train(images=1, run_dir="loose", **loose)
     train(domain="toy", images=1, run_dir="run")
@@ -367,6 +377,7 @@ def test_a_folder_that_moved_is_given_as_advised(train, train_alone, toy, loose,
     assert "going on after 1" in train_alone(run_dir="run", resume="auto", domain="away")
 
 
+@pytest.mark.slow
 def test_a_run_begun_from_one_whose_images_moved_is_told_so(
     train, train_alone, toy, loose, refusal, monkeypatch
 ):
@@ -387,6 +398,7 @@ def test_a_run_begun_from_one_whose_images_moved_is_told_so(
         assert "--domain is 'thy', which is no folder and no known name" in line
 
 
+@pytest.mark.slow
 def test_a_used_folder_goes_on_or_another_is_taken_as_advised(train, toy, refusal):
     train(domain=toy, images=1, run_dir="run")
     line = refusal(train, domain=toy, images=1, run_dir="run")

@@ -73,6 +73,7 @@ def pip_of(environment, whose):
 
 
 @pytest.mark.parametrize("whose", ["ensurepip", "locked"])
+@pytest.mark.slow
 def test_what_is_locked_comes_whatever_newer_releases_there_are(
     index, environment, whose, tmp_path, capsys
 ):
@@ -114,6 +115,7 @@ def test_a_file_that_is_not_the_locked_one_is_refused_with_the_end_of_the_log(
 
 
 @pytest.mark.parametrize("whose", ["an earlier lock's", "unknown"])
+@pytest.mark.slow
 def test_what_an_earlier_lock_left_goes_when_it_no_longer_fits(
     index, environment, tmp_path, capsys, whose
 ):
@@ -137,6 +139,7 @@ def test_what_an_earlier_lock_left_goes_when_it_no_longer_fits(
     subprocess.run([*pip, "uninstall", "--yes", "--quiet", "beta", "gamma"], check=True)
 
 
+@pytest.mark.slow
 def test_a_lock_that_contradicts_itself_is_refused(index, environment, tmp_path):
     lock, log = tmp_path / "toy.lock", tmp_path / "log"
     log.touch()

@@ -276,6 +276,7 @@ def test_three_training_steps_agree_with_the_published_program(preset, style):
             assert error < 1e-10, (step, key)
 
 
+@pytest.mark.slow
 def test_the_loss_falls(style):
     method, images = make(style=style, learning_rate=1e-2), contents()
     optimizer = method.optimizer("generator", method.net.parameters())
@@ -290,6 +291,7 @@ def test_the_loss_falls(style):
 
 
 @torch.no_grad()
+@pytest.mark.slow
 def test_a_batch_has_the_mean_loss_of_its_images(style):
     method = make(style=style, tv_weight=1.0).double()
     method.vgg.double()
@@ -311,6 +313,7 @@ def test_one_collection_is_read(side, style):
     assert columns["content"] is batch[side]
 
 
+@pytest.mark.slow
 def test_losses_keep_their_bits_under_autocast(style):
     method, images = make(style=style, tv_weight=1.0), contents()
     exact = terms(method, images)
@@ -347,6 +350,7 @@ def test_a_layer_that_does_not_exist_is_refused_before_training(option, style):
 
 
 @torch.no_grad()
+@pytest.mark.slow
 def test_a_grey_style_is_read_as_it_looks(tmp_path):
     grey, images = pixels(channels=1), contents()
     one, other = (
@@ -357,6 +361,7 @@ def test_a_grey_style_is_read_as_it_looks(tmp_path):
 
 
 @torch.no_grad()
+@pytest.mark.slow
 def test_what_is_transparent_in_a_style_does_not_count(tmp_path):
     # A dark half and a transparent one, which would be white.
     rgba = np.dstack([pixels() // 4, np.full(pixels().shape[:2], 255, np.uint8)])
@@ -459,6 +464,7 @@ def test_what_no_training_can_use_is_refused_by_name_and_value(option, value):
         johnson.Config(**{option: value})
 
 
+@pytest.mark.slow
 def test_in_bf16_vgg_judges_in_bf16_too(train_alone, toy, style, monkeypatch):
     seen, forward = [], VGG.forward
 

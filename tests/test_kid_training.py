@@ -180,6 +180,7 @@ def test_the_test_images_are_the_same_ones_spread_over_the_folder(train_kid, tmp
 # The best
 
 
+@pytest.mark.slow
 def test_the_best_are_the_weights_of_the_lowest_kid(train_kid, kids):
     kids(a2b=[3, 1, 2], b2a=[3, 2, 1])
     said = train_kid(images=9, run_dir="run")
@@ -255,6 +256,7 @@ def test_unchanged_and_real_images_are_the_yardstick(train_kid, gan_style, many)
     assert f" images; unchanged: {unchanged:.4f})" in said
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_by_one_yardstick(train_kid, many, monkeypatch, signal_in_step):
     train_kid(domain=many, images=7, run_dir="whole")
     signal_in_step(cyclegan, 4)  # before the first KID
@@ -308,6 +310,7 @@ def test_the_best_weights_do_not_follow_the_training():
     assert scores.weights["a2b"]["weight"].tolist() == [1.0]
 
 
+@pytest.mark.slow
 def test_translate_takes_the_best_weights_and_says_whose_they_are(train_kid, gan_style, kids, toy):
     kids(a2b=[1, 2], b2a=[2, 1])
     train_kid(images=6, run_dir="run")
@@ -378,6 +381,7 @@ def test_a_network_of_nans_gets_no_kid(train_kid, monkeypatch, capsys):
     ],
     ids=["cyclegan", "dropout"],
 )  # fmt: skip
+@pytest.mark.slow
 def test_kid_does_not_change_a_run(train_alone, toy, options):
     small = {"size": 24, "generator": "resnet_6", "width_generator": 4, "width_discriminator": 4}
     options = {"domain": toy, "images": 4, "workers": 1, "threads": 1} | (options or small)
@@ -440,6 +444,7 @@ def test_the_time_that_kid_takes_is_none_of_the_trainings(train_kid, kids, monke
 
 
 @pytest.mark.parametrize("stopped", [2, 3, 4, 7], ids=lambda images: f"after {images}")
+@pytest.mark.slow
 def test_an_interrupted_run_has_the_kids_of_the_undisturbed_one(train_kid, signal_in_step, stopped):
     train_kid(images=7, run_dir="whole")
     signal_in_step(cyclegan, stopped)
@@ -454,6 +459,7 @@ def test_an_interrupted_run_has_the_kids_of_the_undisturbed_one(train_kid, signa
         assert points("whole", tag) == points("parts", tag)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_comparing_with_the_best_before(train_kid, kids, signal_in_step):
     kids(a2b=[1, 2, 3])
     signal_in_step(cyclegan, 4)
@@ -486,6 +492,7 @@ def test_a_finished_run_that_is_resumed_computes_nothing(train_kid, kids):
     assert same(before, weights("run"))
 
 
+@pytest.mark.slow
 def test_the_best_file_is_never_of_a_kid_that_no_checkpoint_knows(train_kid, kids, monkeypatch):
     kids(a2b=[2, 1, 1.5])
     losses, count = cyclegan.Method.losses, iter(range(1, 99))
@@ -515,6 +522,7 @@ def test_the_best_file_is_never_of_a_kid_that_no_checkpoint_knows(train_kid, kid
     assert note("run", "gen_ab")["images"] == 5
 
 
+@pytest.mark.slow
 def test_what_kid_compares_may_not_change_but_how_often_may(train_kid, refusal):
     train_kid(images=2, run_dir="run")
     line = refusal(train_kid, images=4, run_dir="run", resume="auto", kid_images=7)
@@ -535,6 +543,7 @@ def test_kids_of_other_test_images_are_not_compared(train_kid, toy, kids):
 
 
 @pytest.mark.parametrize("resumed", [False, True], ids=["running", "resumed"])
+@pytest.mark.slow
 def test_kid_starts_anew_where_a_test_image_is_lost(
     train_kid, toy, monkeypatch, signal_in_step, resumed
 ):
@@ -660,6 +669,7 @@ def test_bad_test_images_do_not_count(train_kid, toy):
 
 
 @pytest.mark.parametrize("method", ["johnson", "adain"])
+@pytest.mark.slow
 def test_methods_without_two_collections_have_none(train_alone, toy, no_weights, method):
     no_weights()
     image = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)

@@ -167,6 +167,7 @@ def test_one_that_vanished_before_the_samples_were_drawn_is_said_too(train, toy,
     assert runs.left_out(Path("run")) == {("testA", path.name)}
 
 
+@pytest.mark.slow
 def test_the_end_counts_what_is_left_out_now(train, toy, vanishing):
     files = sorted_images(toy / "trainA")
     kept = files[1].read_bytes()
@@ -221,6 +222,7 @@ def test_a_run_goes_on_without_an_image_says_so_once_and_counts_it(
     assert runs.left_out(Path("run")) == {("trainA", path.name)}
 
 
+@pytest.mark.slow
 def test_the_lines_about_a_run_have_a_bound(train_alone, tmp_path, vanishing, capsys, monkeypatch):
     noted = []
     monkeypatch.setattr(training, "say", lambda text, output=None: noted.append(text))
@@ -236,6 +238,7 @@ def test_the_lines_about_a_run_have_a_bound(train_alone, tmp_path, vanishing, ca
     assert "images left out on the way: 30, listed in run/left_out.jsonl" in said
 
 
+@pytest.mark.slow
 def test_a_run_that_left_images_out_is_gone_on_with(train, toy, vanishing):
     files = sorted_images(toy / "trainA")
     vanishing(1, files[1])
@@ -245,6 +248,7 @@ def test_a_run_that_left_images_out_is_gone_on_with(train, toy, vanishing):
     assert "going on after 12 images" in said
 
 
+@pytest.mark.slow
 def test_a_resumed_run_without_an_image_is_the_undisturbed_one(train, toy, vanishing):
     from safetensors.torch import load_file
 
@@ -260,6 +264,7 @@ def test_a_resumed_run_without_an_image_is_the_undisturbed_one(train, toy, vanis
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_an_image_goes_on_where_its_folder_is_now(train, toy, vanishing, refusal):
     path = sorted_images(toy / "trainA")[1]
     kept = path.read_bytes()
@@ -362,6 +367,7 @@ def test_thousands_of_skipped_images_are_listed_beside_the_run(train, thousands)
     assert len(Path("run/bad_images.txt").read_text().splitlines()) == 2000
 
 
+@pytest.mark.slow
 def test_thousands_of_untranslated_images_are_listed_beside_the_others(
     train, gan_style, thousands, last_line
 ):

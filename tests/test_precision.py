@@ -130,6 +130,7 @@ def test_recomputing_keeps_fewer_activations():
     assert held(True) < 0.4 * held(False)
 
 
+@pytest.mark.slow
 def test_what_cant_be_recomputed_is_refused(train_alone, toy, capsys):
     with pytest.raises(SystemExit):
         train_alone(method="dualgan", domain=toy, images=2, size=64, load_size=64, recompute=True)

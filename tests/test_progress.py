@@ -150,6 +150,7 @@ def test_who_takes_no_lines_changes_no_exit_code(output):
     assert ended("say('finished')", output) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_start_says_what_is_not_read_to_a_full_disk_and_goes_on(toy):
     """Unbuffered, as in a container, each line fails by itself."""
     (toy / "readme.doc").touch()
@@ -180,6 +181,7 @@ def test_signals_that_a_system_lacks_or_others_handle_are_left_alone(monkeypatch
         pass
 
 
+@pytest.mark.slow
 def test_a_second_training_in_one_process_knows_nothing_of_the_first(train, toy):
     """As in a notebook: `%run train.py` again, with another precision and batch size."""
     train(domain=toy, images=2, run_dir="alone")

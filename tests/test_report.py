@@ -133,6 +133,7 @@ def test_costs_of_which_nothing_was_timed_name_no_device(tmp_path):
     assert "11.4 M" not in page.words()
 
 
+@pytest.mark.slow
 def test_the_pareto_front_is_spoken_of_where_it_is_drawn(tmp_path):
     document = comparisons.small()
     assert "dashed" in written(tmp_path / "two", document).words()
@@ -731,6 +732,7 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_report_that_is_written_again_far_from_its_pictures_keeps_them(tmp_path):
     folder = comparisons.write(tmp_path / "results/toy/report", comparisons.small())
     report.write(folder)
@@ -745,6 +747,7 @@ def test_a_report_that_is_written_again_far_from_its_pictures_keeps_them(tmp_pat
     assert [len([cell for cell in row["cells"] if cell]) for row in rows] == [4, 4]
 
 
+@pytest.mark.slow
 def test_one_lost_picture_is_that_of_the_page_before(tmp_path):
     folder = comparisons.write(tmp_path / "report", comparisons.small())
     before = viewer(Page(report.write(folder).read_text(encoding="utf-8")))["rows"]
@@ -756,6 +759,7 @@ def test_one_lost_picture_is_that_of_the_page_before(tmp_path):
 
 
 @pytest.mark.parametrize("page", [None, "", "<p>none of ours", "{}", "evil"])
+@pytest.mark.slow
 def test_a_report_without_any_picture_left_is_refused_and_left_alone(tmp_path, page):
     folder = comparisons.write(tmp_path / "results/report", comparisons.small())
     report.write(folder)
@@ -998,6 +1002,7 @@ def test_a_similarity_is_plotted_as_a_distance(read):
         (list(itertools.product(range(8), range(4))), False),  # names are wider than the distance
     ],
 )
+@pytest.mark.slow
 def test_names_in_a_plot_never_overlap(places, named):
     points = tuple(
         plots.Point(label=f"method {number}", x=x, y=y, number=number, index=number)

@@ -62,6 +62,7 @@ def test_two_new_runs_that_start_together_are_told_apart(train, toy, refusal):
 
 
 @pytest.mark.parametrize(("name", "position"), [("state", 2000), ("state", -100), ("process_0", 4)])
+@pytest.mark.slow
 def test_a_flipped_bit_is_noticed_and_the_checkpoint_before_taken(
     train, toy, whole, name, position
 ):
@@ -170,6 +171,7 @@ def test_a_full_disk_on_the_way_costs_a_checkpoint_not_the_run(
     assert same(weights("run"), weights(whole))
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_the_end_leaves_the_checkpoint_before(
     train, toy, whole, refusal, monkeypatch
 ):
@@ -262,6 +264,7 @@ def test_the_images_of_a_broken_step_are_kept_as_they_were_shown(train, toy, ref
 
 
 @pytest.mark.parametrize("precision", ["fp32", "auto"])
+@pytest.mark.slow
 def test_deterministic_runs_are_equal_bit_for_bit(train, toy, monkeypatch, precision):
     losses, seen = cyclegan.Method.losses, []
 

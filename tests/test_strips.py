@@ -285,6 +285,7 @@ def test_a_layer_that_strips_do_not_know_is_named(cut):
 
 
 @pytest.mark.parametrize("name", ["cyclegan", "dualgan", "johnson", "adain"])
+@pytest.mark.slow
 def test_twelve_megapixels_are_not_refused_where_3_gb_are_free(name, tmp_path, monkeypatch):
     module = methods.load(name)
     method = module.Method(module.Config())
@@ -325,6 +326,7 @@ print((peak() - before) * 1024)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the peak")
+@pytest.mark.slow
 def test_strips_take_a_part_of_the_memory():
     done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, check=True, text=True)
     # A map of half the size and twice the channels, and images of 13 MB. Whole it takes 5.8 maps.

@@ -438,6 +438,7 @@ def test_contents_of_extreme_sizes_are_scaled_to_the_side_with_gatys(translate, 
     assert load_image(Path("x.png")).size == made
 
 
+@pytest.mark.slow
 def test_contents_of_extreme_sizes_keep_them_with_johnson(train_alone, gan_style, toy):
     picture("style.png")
     train_alone(
@@ -823,6 +824,7 @@ def test_files_are_named_by_the_format(translate, folders, refusal):
     assert "out holds 6 of these images already, such as deep/y/a.webp" in line
 
 
+@pytest.mark.slow
 def test_what_is_not_read_is_named(translate, folders):
     Path("contents/film.mp4").touch()
     (Path("contents") / "anim.gif").write_bytes((KINDS / "anim.gif").read_bytes())

@@ -111,6 +111,7 @@ def test_a_run_stopped_between_its_last_checkpoint_and_the_export_exports_on_res
     assert same(weights("whole"), weights("stopped"))
 
 
+@pytest.mark.slow
 def test_looking_more_often_does_not_change_a_run(train, toy, monkeypatch):
     # Looking draws random numbers, as it does where dropout is the noise; so do the pools.
     for name in ("preview", "monitor"):
@@ -125,6 +126,7 @@ def test_looking_more_often_does_not_change_a_run(train, toy, monkeypatch):
     assert same(weights("often"), weights("never"))
 
 
+@pytest.mark.slow
 def test_a_finished_run_can_be_extended(train, toy):
     train(domain=toy, epochs=1, run_dir="run")
     before = weights("run")
@@ -140,6 +142,7 @@ def test_resume_auto_finds_the_newest_run(train, toy):
     assert "results/toy/cyclegan/0002" in train(domain=toy, images=3, resume="auto")
 
 
+@pytest.mark.slow
 def test_options_that_are_not_typed_are_the_runs_own(train_alone, toy):
     tiny = {"size": 24, "width_generator": 4, "width_discriminator": 4, "generator": "resnet_6"}
     train_alone(domain=toy, images=2, seed=5, threads=1, **tiny)
@@ -183,6 +186,7 @@ def test_accumulated_steps_of_one_make_a_step_of_two(train, toy):
             assert near.float().mean() > 0.98, key
 
 
+@pytest.mark.slow
 def test_a_run_ends_and_goes_on_between_two_steps_of_the_optimizers(train, toy):
     options = {"domain": toy, "gradient_accumulation_steps": 3, "schedule": "constant"}
     said = train(run_dir="run", images=4, **options)
@@ -308,6 +312,7 @@ def test_a_signal_saves_and_says_how_to_go_on(train, toy, capsys, signal_in_step
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+@pytest.mark.slow
 def test_a_budget_in_minutes_ends(train, toy):
     train(domain=toy, minutes=0.02, run_dir="run", sample_every=0, log_every=1)
     state = checkpoint.load_state(checkpoint.checkpoints(Path("run"))[-1] / "state.safetensors")
@@ -317,6 +322,7 @@ def test_a_budget_in_minutes_ends(train, toy):
     assert rates[0] > rates[-1]
 
 
+@pytest.mark.slow
 def test_loose_folders_are_split_once_and_the_split_is_kept(train, toy):
     options = {"data_a": toy / "trainA", "data_b": toy / "trainB", "test_share": 0.34}
     said = train(images=1, **options)

@@ -189,6 +189,7 @@ def made_anew(folder):
     return lambda: [path.name for path in paths if path.stat().st_mtime_ns != before[path]]
 
 
+@pytest.mark.slow
 def test_resume_keeps_only_what_the_same_made_of_the_same(train, gan_style, toy):
     train(domain=toy, images=4, ema=0.9, learning_rate=0.01, run_dir="run")
     shutil.copytree(toy / "testA", "photos/here")
@@ -247,6 +248,7 @@ def test_whatever_changes_what_is_written_makes_it_again(tmp_path, suffix, alone
     assert again({}, {}) == 0  # neither changes what is written
 
 
+@pytest.mark.slow
 def test_other_weights_under_the_same_name_are_noticed(train, gan_style, toy):
     options = {"run": "run", "content": toy / "testA", "out": "out"}
     train(domain=toy, images=2, run_dir="run")
