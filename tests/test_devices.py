@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
+from torch.utils import _device
 
 from gan_style import devices
 from gan_style.errors import ConfigError
@@ -51,6 +52,8 @@ def machine(tmp_path, monkeypatch):
                 raise (AssertionError if said == NOT_COMPILED else RuntimeError)(said)
             return real(*size)
 
+        # torch remembers which functions make tensors the first time that it is asked.
+        _device._device_constructors()
         monkeypatch.setattr(torch, "ones", ones)
 
     return make
