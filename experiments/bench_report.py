@@ -60,6 +60,7 @@ def _head(found: dict[str, Any]) -> str:
         where += f" ({flags}), {machine['threads']} of {machine['cores']} threads"
     for key, value in machine["settings"].items():
         where += f", {key}: {value}"
+    bf16 = f" and {ceiling['bf16_gflops']:.0f} in bf16" if "bf16_gflops" in ceiling else ""
     return (
         "# Benchmark\n\n"
         f"{where}; torch {machine['torch']}; {found['started']}, {found['seconds'] / 60:.0f} "
@@ -69,7 +70,7 @@ def _head(found: dict[str, Any]) -> str:
         "ours is quicker; memory is that of a process that does nothing else"
         f"{', libraries included' if machine['device'] == 'cpu' else ', tensors alone'}. The best "
         "that this machine does in the same run: convolutions at "
-        f"{ceiling['fp32_gflops']:.0f} GFLOP/s in fp32 and {ceiling['bf16_gflops']:.0f} in bf16, "
+        f"{ceiling['fp32_gflops']:.0f} GFLOP/s in fp32{bf16}, "
         f"copies at {ceiling['copy_gb_per_second']:.0f} GB/s."
     )
 

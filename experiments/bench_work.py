@@ -37,7 +37,7 @@ from gan_style.data import DomainPair, domain_from_two_folders
 from gan_style.errors import UserError
 from gan_style.method import Batch, TrainedMethod
 from gan_style.methods import adain, cyclegan, dualgan, gatys, johnson
-from gan_style.precision import Precision
+from gan_style.precision import Precision, choose
 from gan_style.translation import translate
 
 PLAIN = "plain"
@@ -415,6 +415,8 @@ def write_photos(folder: Path, seed: int, count: int = PHOTOS) -> None:
 def ceiling(device: torch.device, quick: bool) -> dict[str, float]:
     """The best that it does: GFLOP/s of convolutions by precision, and GB/s of copies.
 
+    Of bf16 only where auto chooses it: a processor that doesn't multiply it takes minutes.
+
     The convolution is that of CycleGAN's residual blocks, 3x3 from 256 channels to 256 on maps of
     64x64 pixels, forward alone; in both orders of memory, of 1 and of 8 images. A copy reads and
     writes each byte.
@@ -422,6 +424,8 @@ def ceiling(device: torch.device, quick: bool) -> dict[str, float]:
     tries = 3 if quick and device.type == "cpu" else 10
     found = {}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        if name == "bf16" and choose("auto", device) != "bf16":
+            continue
         rates = []
         for order in (torch.contiguous_format, torch.channels_last):
             for count in (1, 8):
