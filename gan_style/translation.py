@@ -332,6 +332,7 @@ def translate_files(
             them; or a times.csv that is none.
     """
     bad: list[ImageError] = []
+    _read.cache_clear()  # a style may have been painted on since the last call
     digests = _digests(method, how, options, weights or {})
     waiting = _waiting(jobs, out, how, digests, overwrite) if how.resume else list(jobs)
     again = {out / job.name for job in waiting if how.resume and (out / job.name).exists()}

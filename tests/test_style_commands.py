@@ -409,8 +409,20 @@ def test_any_kind_of_image_is_content_and_style(translate, options, mode):
     with Image.open("x.png") as made:
         assert (made.size, made.mode) == ((40, 32), "RGBA" if mode == "RGBA" else "RGB")
     Image.fromarray(pixels("s.png").astype(np.uint8)).save("as_8_bit.png")
-    translate(content="c.png", style="as_8_bit.png", out="y.png", **options)
+    masked = {}
+    if mode == "RGBA":
+        with Image.open("s.png") as style:
+            style.getchannel("A").save("opaque.png")
+        masked = {"style_masks": "opaque.png"}
+    translate(content="c.png", style="as_8_bit.png", out="y.png", **masked, **options)
     assert (pixels("x.png") == pixels("y.png")).all()
+
+
+def test_a_style_that_was_changed_is_read_anew(translate):
+    translate(out="before.png", **ADAIN)
+    picture("style.png", 36, 44, seed=3)
+    translate(out="after.png", **ADAIN)
+    assert (pixels("before.png") != pixels("after.png")).any()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 4000)])
