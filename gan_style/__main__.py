@@ -240,6 +240,8 @@ def _build(chosen: Chosen) -> Any:
 
     run = Path(chosen.run)
     if chosen.record:  # before any memory is taken: the options may be somebody else's
+        direction = getattr(chosen.config, "direction", None)
+        checkpoint.check_direction(chosen.module, chosen.record, direction, run)
         outline = checkpoint.outline(lambda: chosen.module.Method(chosen.config))
         checkpoint.check_networks(outline, run, chosen.weights)
     built = chosen.module.Method(chosen.config)

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -24,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gan_style import memory
+from gan_style.config import build
 from gan_style.errors import CheckpointError, ConfigError, WriteError
 from gan_style.files import atomic_file, explained, listed
 from gan_style.method import TrainedMethod
@@ -86,6 +88,23 @@ def outline(build: Callable[[], TrainedMethod]) -> TrainedMethod:
             "memory are free: give them less width"
         )
     return method
+
+
+def check_direction(module: ModuleType, record: Mapping[str, Any], wanted: Any, run: Path) -> None:
+    """Refuse a direction that a run of `module` wasn't trained for; `record` is its config.json.
+
+    Raises:
+        ConfigError: as `outline` too.
+    """
+    options = record["method"]
+    if wanted in (None, options.get("direction")):
+        return
+    config = build(module.Config, options)
+    trained = outline(lambda: module.Method(config)).directions
+    if trained and wanted not in trained:
+        raise ConfigError(
+            f"--direction is {wanted!r}, but {run} was trained for {' and '.join(trained)} alone"
+        )
 
 
 def check_networks(method: TrainedMethod, run: Path, kind: Kind = "raw") -> None:

@@ -13,6 +13,7 @@ import tomllib
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -37,7 +38,13 @@ ROOT = Path(__file__).parents[1]  # what `gan_style.` is imported from
 PARTS = ("trainA", "trainB", "testA", "testB")  # the folders of a domain
 BUDGETS = ("epochs", "images", "minutes")  # of a training; it has one of them
 Preprocess = Literal[
-    "resize_and_crop", "resize", "crop", "scale_width", "scale_width_and_crop", "none"
+    "resize_and_crop",
+    "resize",
+    "crop",
+    "scale_width",
+    "scale_width_and_crop",
+    "scale_shorter_and_crop",
+    "none",
 ]
 
 
@@ -56,7 +63,7 @@ class DataConfig:
     preprocess: Preprocess = "resize_and_crop"  # how an image becomes a crop
     size: int = 256  # side of the square crop in pixels
     width: int | None = None  # of a crop that isn't square, in pixels; --size is its height then
-    load_size: int | None = None  # of resize_and_crop and scale_width*; None is size * 286 / 256
+    load_size: int | None = None  # of resize_and_crop and scale_*; None is size * 286 / 256
     flip: bool = True  # mirror half of the images
     serial_b: bool = False  # take B in order with A instead of at random
     background: str = "white"  # under transparent images
@@ -70,13 +77,17 @@ class DataConfig:
         at_least(0, cache_gb=self.cache_gb)
         at_most(LONGEST, size=self.size, width=self.width, load_size=self.load_size)
         at_most(MOST_WORKERS, workers=self.workers)
-        # Of scale_width_and_crop it is the width; its height is never below the crop's.
-        wide = self.preprocess == "scale_width_and_crop" and self.width is not None
-        option, least = ("width", self.shape[1]) if wide else ("size", self.size)
+        # Of scale_width_and_crop it is the width; its height is never below the crop's. Of
+        # scale_shorter_and_crop it is the shorter side, which may be either.
+        option, least = "size", self.size
+        if self.width is not None and self.preprocess == "scale_width_and_crop":
+            option, least = "width", self.width
+        elif self.width is not None and self.preprocess == "scale_shorter_and_crop":
+            option, least = max(("size", self.size), ("width", self.width), key=itemgetter(1))
         if (
             self.load_size is not None
             and self.load_size < least
-            and self.preprocess in ("resize_and_crop", "scale_width_and_crop")
+            and self.preprocess.endswith("_and_crop")
         ):
             raise ConfigError(
                 f"--load_size is {self.load_size}, but must be at least --{option}, {least}"
@@ -111,6 +122,11 @@ class DataConfig:
         if self.load_size is None:
             return round(height * 286 / 256), round(width * 286 / 256)
         return self.load_size, round(self.load_size * width / height)
+
+    @property
+    def scaled_shorter(self) -> int:
+        """Shorter side that scale_shorter_and_crop scales to."""
+        return self.load_size if self.load_size is not None else max(self.scaled_to)
 
     @property
     def scaled_width(self) -> int:

@@ -581,6 +581,9 @@ def _scaled_size(size: tuple[int, int], config: DataConfig, multiple: int) -> tu
         # The reference takes at least a crop's height and so distorts very wide images; so do we.
         scaled = config.scaled_width
         height, width = max(scaled * height // width, config.size), scaled
+    if config.preprocess == "scale_shorter_and_crop":
+        scale = config.scaled_shorter / min(height, width)
+        height, width = round(height * scale), round(width * scale)
     if config.crop is None:
         height, width = (max(1, round(n / multiple)) * multiple for n in (height, width))
     return height, width

@@ -204,6 +204,8 @@ def start(
     if run:
         new = {"data": asdict(data), "method": asdict(method_config)}
         runs.check_same(run, runs.read(run), new)
+        direction = getattr(method_config, "direction", None)
+        checkpoint.check_direction(module, runs.read(run), direction, run)
 
     def build() -> TrainedMethod:
         method = module.Method(method_config)
@@ -222,6 +224,8 @@ def start(
     set_seed(train.seed)  # the same weights in every process
     method = build()
     beginning = runs.started_from(source, checkpoint.load_players(method, source)) if source else {}
+    if not source and not (run and checkpoint.checkpoints(run)):
+        method.begin()
     # Before anything is distributed: every process comes to the same answer, and a download may
     # take longer than processes wait for each other.
     method.ready()

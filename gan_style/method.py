@@ -1,7 +1,7 @@
 """The contract between methods and everything that runs them."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypedDict
 
@@ -172,12 +172,12 @@ class TrainedMethod(Method):
     networks that translate uses: the trainer keeps a running average of their weights too.
     """
 
-    players: ClassVar[dict[str, tuple[str, ...]]]
-    averaged: ClassVar[tuple[str, ...]]
+    players: Mapping[str, tuple[str, ...]]
+    averaged: tuple[str, ...]
     pretrained: ClassVar[dict[str, str]] = {}  # network -> the published weights that fill it
     adjustable: ClassVar[tuple[str, ...]] = ()  # options that translate may change after training
     # Of a method that translates between two collections: the network of each way that it goes.
-    directions: ClassVar[dict[Direction, str]] = {}
+    directions: Mapping[Direction, str] = {}
 
     @property
     def batches_a_step(self) -> int:
@@ -192,6 +192,13 @@ class TrainedMethod(Method):
 
         Raises:
             ConfigError: these networks need images of one size.
+        """
+
+    def begin(self) -> None:  # most methods begin with random weights
+        """Fill the networks of a new run with published weights; not where --start_from has some.
+
+        Raises:
+            WeightsError, Interrupted: as `weights.fetch`.
         """
 
     @property

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial, reduce, singledispatch
-from itertools import chain
+from itertools import chain, tee
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from gan_style.nn import generators, transform_net
 from gan_style.nn.blocks import ReflectionPad, padded
+from gan_style.nn.decoders import Painter
 from gan_style.nn.dualgan import (
     DualGanGenerator,
     Norm,
@@ -73,6 +74,17 @@ def features(vgg: VGG, layer: str, images: Tensor) -> Tensor:
         return made
 
     return _each(apply, images, _pixels(images))
+
+
+def painted(vgg: VGG, painter: Painter, images: Tensor) -> Tensor:
+    """The images `painter(vgg(images))`, in strips as `through`.
+
+    Nothing in it sees more than its neighbourhood, so that every map goes by once and a skip waits
+    only for the rows that the deeper layers are behind.
+    """
+    if not _in_strips(_pixels(images)):
+        return painter(vgg(images, painter.LAYERS))
+    return _each(partial(_painted, vgg, painter), images, _pixels(images))
 
 
 def peak(width: int, pixels: int) -> float:
@@ -339,6 +351,33 @@ def _normalised(source: _Map, layer: Norm | nn.InstanceNorm2d, eps: float) -> _M
         )
 
     return source.then(partial(map, normalise))
+
+
+def _painted(vgg: VGG, painter: Painter, image: _Map) -> _Map:
+    made = replace(image, strips=lambda: map(vgg.seen, image.strips()))
+    kept: dict[str, _Map] = {}
+    for name, layer in vgg.net.named_children():
+        made = _applied(layer, made)
+        if name in painter.skips:
+            made, kept[name] = _shared(made)
+        if name == painter.CODE:
+            break
+    for block in painter.blocks:
+        first, second = _shared(made)
+        made = _joined(first, _applied(block, second))
+    skips = iter(painter.skips.items())
+    for layer in painter.decoder:
+        made = _applied(layer, made)
+        if isinstance(layer, nn.Upsample):
+            name, skip = next(skips)
+            made = _joined(made, _applied(skip, kept[name]))
+    return made
+
+
+def _shared(source: _Map) -> tuple[_Map, _Map]:
+    """A map for two readers who go through it side by side, each once."""
+    first, second = tee(source.strips())
+    return replace(source, strips=lambda: first), replace(source, strips=lambda: second)
 
 
 # Layers

@@ -30,6 +30,10 @@ def everything_below(folder):
         ({"background": "blau"}, "--background is 'blau'"),
         ({"seed": 2**31}, "--seed is 2147483648, but must be below 2147483648"),
         ({"preprocess": "scale_width_and_crop", "load_size": 20}, "--load_size is 20, but must be"),
+        (
+            {"preprocess": "scale_shorter_and_crop", "load_size": 30, "width": 40},
+            "--load_size is 30, but must be at least --width, 40",
+        ),
         ({"schedule": "reference", "epochs": 1}, "would train at a rate of 0 with --epochs 1"),
         ({"preset": "fast"}, "--preset is 'fast', but cyclegan has no presets: leave it out"),
         ({"generator": "resnet_7"}, "--generator is 'resnet_7': did you mean 'resnet_9'?"),

@@ -198,6 +198,7 @@ def test_training_sees_one_size_unless_images_keep_theirs():
         "resize": (96, 160),
         "crop": (96, 160),
         "scale_width_and_crop": (96, 160),
+        "scale_shorter_and_crop": (96, 160),
         "scale_width": None,
         "none": None,
     }

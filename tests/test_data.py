@@ -158,6 +158,7 @@ def test_a_crop_reaches_every_place_of_the_image_that_holds_it(tmp_path):
         ("scale_width", 50, (32, 48)),  # 50 wide is 30 high, at least a crop: 32; multiples of 4
         ("scale_width", 80, (48, 80)),
         ("scale_width_and_crop", 80, (32, 32)),
+        ("scale_shorter_and_crop", 40, (32, 32)),
         ("none", None, (60, 100)),
     ],
 )
@@ -179,6 +180,8 @@ def test_the_preprocess_modes_of_the_reference(tmp_path, preprocess, load_size, 
         ("scale_width", 80, (48, 80), (48, 80)),
         ("scale_width_and_crop", None, (32, 54), (32, 48)),
         ("scale_width_and_crop", 50, (32, 50), (32, 48)),  # 30 high, but at least a crop
+        ("scale_shorter_and_crop", 48, (48, 80), (32, 48)),
+        ("scale_shorter_and_crop", None, (54, 90), (32, 48)),  # 48 * 286 / 256: 53.6
         ("none", None, (60, 100), (60, 100)),
     ],
 )
@@ -193,7 +196,9 @@ def test_a_crop_may_have_a_width_of_its_own(tmp_path, preprocess, load_size, sca
     assert data.samples(2)["a"].shape == (2, 3, 32, 48)  # all modes hold the crop
 
 
-@pytest.mark.parametrize("preprocess", ["resize_and_crop", "crop", "scale_width_and_crop"])
+@pytest.mark.parametrize(
+    "preprocess", ["resize_and_crop", "crop", "scale_width_and_crop", "scale_shorter_and_crop"]
+)
 def test_a_width_that_is_the_size_changes_nothing(toy, preprocess):
     square, same = (
         pair(toy, preprocess=preprocess, size=24, width=width, load_size=28) for width in (None, 24)

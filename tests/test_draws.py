@@ -12,7 +12,7 @@ from gan_style.config import DataConfig
 from gan_style.data import DomainPair, _pipeline, domain_from_folder
 from gan_style.images import to_tensor
 
-CROPPING = ("resize_and_crop", "crop", "scale_width_and_crop")
+CROPPING = ("resize_and_crop", "crop", "scale_width_and_crop", "scale_shorter_and_crop")
 WHOLE = ("resize", "scale_width", "none")
 COUNT = 2048
 

@@ -10,7 +10,7 @@ root, and images are squashed to 512x512 before the crop (the paper scales the s
 Differences from the port: images are resized bicubically; styles have weights and soft masks.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -84,8 +84,8 @@ class Config:
 class Method(TrainedMethod):
     """`decoder` is learned; VGG-19 encodes, judges, and is no part of what is saved."""
 
-    players: ClassVar[dict[str, tuple[str, ...]]] = {"generator": ("decoder",)}
-    averaged: ClassVar[tuple[str, ...]] = ("decoder",)
+    players: Mapping[str, tuple[str, ...]] = {"generator": ("decoder",)}
+    averaged = ("decoder",)
     pretrained: ClassVar[dict[str, str]] = {"decoder": "adain"}
     adjustable: ClassVar[tuple[str, ...]] = ("alpha", "style_size")
     multiple = 8  # three poolings, three doublings

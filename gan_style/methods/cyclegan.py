@@ -10,7 +10,7 @@ Differences from that code: `upsample="resize"` is offered; one lambda_cycle ser
 the default learning-rate schedule doesn't waste the last epoch (`--schedule reference` does).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -79,13 +79,13 @@ class Config:
 class Method(TrainedMethod):
     """`gen_ab` turns A into B, `gen_ba` B into A; `disc_a` judges A, `disc_b` B."""
 
-    players: ClassVar[dict[str, tuple[str, ...]]] = {
+    players: Mapping[str, tuple[str, ...]] = {
         "generator": ("gen_ab", "gen_ba"),
         "discriminator": ("disc_a", "disc_b"),
     }
-    averaged: ClassVar[tuple[str, ...]] = ("gen_ab", "gen_ba")
+    averaged = ("gen_ab", "gen_ba")
     adjustable: ClassVar[tuple[str, ...]] = ("direction",)
-    directions: ClassVar[dict[Direction, str]] = {"a2b": "gen_ab", "b2a": "gen_ba"}
+    directions: Mapping[Direction, str] = {"a2b": "gen_ab", "b2a": "gen_ba"}
 
     def __init__(self, config: Config) -> None:
         super().__init__()

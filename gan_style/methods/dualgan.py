@@ -25,7 +25,7 @@ then after every n. HEAD's networks see BGR, as OpenCV reads it, ours RGB. Avera
 generators are kept besides.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -175,13 +175,13 @@ class Config:
 class Method(TrainedMethod):
     """`gen_ab` turns A into B, `gen_ba` B into A; `disc_a` judges A, `disc_b` B."""
 
-    players: ClassVar[dict[str, tuple[str, ...]]] = {
+    players: Mapping[str, tuple[str, ...]] = {
         "discriminator": ("disc_a", "disc_b"),
         "generator": ("gen_ab", "gen_ba"),
     }
-    averaged: ClassVar[tuple[str, ...]] = ("gen_ab", "gen_ba")
+    averaged = ("gen_ab", "gen_ba")
     adjustable: ClassVar[tuple[str, ...]] = ("direction",)
-    directions: ClassVar[dict[Direction, str]] = {"a2b": "gen_ab", "b2a": "gen_ba"}
+    directions: Mapping[Direction, str] = {"a2b": "gen_ab", "b2a": "gen_ba"}
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -15,11 +15,11 @@ Differences from the Lua code: of its preset, every convolution mirrors its own 
 fast-neural-style mirrors 40 pixels around the image once and crops what is left of them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -115,8 +115,8 @@ class Config:
 class Method(TrainedMethod):
     """`net` paints; VGG-16 is only there for its losses, and no part of what is saved."""
 
-    players: ClassVar[dict[str, tuple[str, ...]]] = {"generator": ("net",)}
-    averaged: ClassVar[tuple[str, ...]] = ("net",)
+    players: Mapping[str, tuple[str, ...]] = {"generator": ("net",)}
+    averaged = ("net",)
 
     def __init__(self, config: Config) -> None:
         super().__init__()

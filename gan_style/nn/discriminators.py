@@ -1,10 +1,14 @@
-"""PatchGAN and pixel discriminators (Isola et al. 2017, Zhu et al. 2017).
+"""PatchGAN and pixel discriminators (Isola et al. 2017, Zhu et al. 2017), and one on features.
 
-Layout and keys as `NLayerDiscriminator` and `PixelDiscriminator` of the CycleGAN reference: images
-(N, C, H, W) in [-1, 1] to a map of unbounded scores (N, 1, h, w); there is no sigmoid.
+Layout and keys of the first two as `NLayerDiscriminator` and `PixelDiscriminator` of the CycleGAN
+reference: images (N, C, H, W) in [-1, 1] to a map of unbounded scores (N, 1, h, w); there is no
+sigmoid.
 """
 
+from collections.abc import Mapping, Sequence
+
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from gan_style.nn.blocks import InstanceNorm, init_normal
 
@@ -60,3 +64,47 @@ class PixelDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return self.net(x)
+
+
+class FeatureDiscriminator(nn.Module):
+    """Judges features of a frozen network, layer by layer, at several sizes of the image.
+
+    As Sauer et al. 2021 (Projected GANs Converge Faster) and Kumari et al. 2022 (Ensembling
+    Off-the-shelf Models for GAN Training): features that already tell textures apart find a brush
+    stroke after hundreds of images. For each layer and size there is a head: 1x1, 3x3 and 3x3
+    convolutions with LeakyReLU(0.2) between, each with spectral norm (Miyato et al. 2018), to a map
+    of scores.
+
+    Differences from Projected GANs: no random projections across channels and scales; the heads are
+    shallow; the image is seen at two sizes instead.
+
+    Args:
+        channels: layer -> how many it has.
+        scales: sizes of the image: whole, halved, ...
+        width: channels of a head.
+    """
+
+    def __init__(self, channels: Mapping[str, int], scales: int, width: int = 64) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(
+            nn.ModuleDict({layer: _head(count, width) for layer, count in channels.items()})
+            for _ in range(scales)
+        )
+
+    def forward(self, pyramid: Sequence[Mapping[str, Tensor]]) -> list[Tensor]:
+        """Scores (N, 1, h, w) of every layer, from the features at each size of the image."""
+        return [
+            head(features[layer])
+            for heads, features in zip(self.heads, pyramid, strict=True)
+            for layer, head in heads.items()  # type: ignore[operator]  # it is a ModuleDict
+        ]
+
+
+def _head(channels: int, width: int) -> nn.Sequential:
+    return nn.Sequential(
+        spectral_norm(nn.Conv2d(channels, width, 1)),
+        nn.LeakyReLU(0.2),
+        spectral_norm(nn.Conv2d(width, width, 3, padding=1)),
+        nn.LeakyReLU(0.2),
+        spectral_norm(nn.Conv2d(width, 1, 3, padding=1)),
+    )

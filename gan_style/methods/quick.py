@@ -1,0 +1,292 @@
+"""Quick: paint images anew from their features, with a decoder that learns a collection's look.
+
+This project's own method, for minutes on a CPU instead of days on a GPU. Three things are there
+before training begins. The generator (nn/decoders.py, Painter) starts as a pretrained decoder, so
+that its first image is the content again, a little soft; and as every pixel is decoded, not copied,
+it paints instead of filtering. The discriminator looks at frozen features of VGG-19, which know
+textures, and has only small heads to learn. What has to stay of the content is said in the same
+features, without their means and deviations, which are the style's (Huang & Belongie 2017).
+
+With F(x) the features of x and S a random shift, the same for both x and G(x) in a step,
+
+    G:  -lambda_adversarial * sum over heads h of mean h(F(S G(x)))
+        + lambda_content * mean (IN F4(S G(x)) - IN F4(S x))^2
+        + lambda_cycle * mean |G'(G(x)) - x|, two-sided, with the generator G' of the other way
+    D:  1/2 sum over heads of mean max(0, 1 - h(F(S y))) + mean max(0, 1 + h(F(S G(x))))
+
+where x is in [0, 1], F4 is relu4_1 and IN an instance norm without weights. The heads see the whole
+image and the image halved: with one size alone plain skies fill with a regular pattern. The shift
+keeps that pattern from hiding in the grid of VGG's poolings. The discriminator gets the features of
+the generator's own turn, made before its step. Adam (0.5, 0.99).
+
+Sources: Huang, Belongie 2017 (the decoder and the statistics that are style); Sauer et al. 2021 and
+Kumari et al. 2022 (discriminators on frozen features); Zhang, Dauphin, Ma 2019 (branches that begin
+as 0); Miyato et al. 2018 (spectral norm); Lim, Ye 2017 (hinge); Zhao et al. 2020 (both collections
+shifted alike, DiffAugment); Park et al. 2020 (one-sided translation). The combination and its
+constants are this project's, chosen by the trials in docs/quick.md.
+
+Differences from the paper: there is none; docs/quick.md says what was tried.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gan_style import strips, weights
+from gan_style.config import at_least, at_most, did_you_mean
+from gan_style.errors import ConfigError
+from gan_style.losses import adversarial
+from gan_style.method import ENDS, Batch, Direction, Paper, Side, Styles, TrainedMethod
+from gan_style.nn.blocks import frozen
+from gan_style.nn.decoders import Painter
+from gan_style.nn.discriminators import FeatureDiscriminator
+from gan_style.nn.vgg import VGG, Family
+
+PAPER = Paper(
+    title="Quick: unpaired translation by painting from features (gan_style)",
+    year=2026,
+    url="https://arxiv.org/abs/2111.01007",
+    family="collection",
+    style="collection",
+)
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # Crops of images whose shorter side is 256: strokes are learned at the size that they have when
+    # an image of that size is translated.
+    "quick": {
+        "preprocess": "scale_shorter_and_crop",
+        "load_size": 256,
+        "size": 128,
+        "ema": 0.998,
+        "images": 4000,
+        "kid_every": 1,
+    },
+}
+
+CHANNELS = {
+    "relu1_1": 64, "relu1_2": 64, "relu2_1": 128, "relu2_2": 128, "relu3_1": 256, "relu3_2": 256,
+    "relu3_3": 256, "relu3_4": 256, "relu4_1": 512,
+}  # fmt: skip
+CODE = Painter.CODE
+SHIFT = 8  # the image is shifted by up to this fraction of its sides
+STRONGEST = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Chosen by the trials in docs/quick.md."""
+
+    direction: Literal["a2b", "b2a"] = "a2b"  # which way translate goes; training, if one-sided
+    sides: Literal["two", "one"] = "two"  # two directions with a cycle term, or one of them alone
+    alpha: float = 1.0  # strength at translate: 0 is the decoder of the start, 1 what was learned
+    vgg: Family = "normalised"  # weights of the encoder and judge, frozen: see nn/vgg.py
+    blocks: int = 2  # residual blocks on the generator's code
+    judge_layers: str = "relu2_1,relu3_1,relu4_1"  # of VGG-19 that the discriminators see
+    judge_scales: int = 2  # sizes of the image that they see: whole, halved, ...
+    width_discriminator: int = 64  # channels of their heads
+    lambda_adversarial: float = 1.0  # weight of what the discriminator says
+    lambda_content: float = 1.0  # weight of the content's features; more is gentler
+    lambda_cycle: float = 4.0  # of x -> y -> x against x, in two-sided training; 0 leaves it out
+    learning_rate: float = 2e-4  # Adam's, of both players
+
+    def __post_init__(self) -> None:
+        """Refuse what no network can be built from."""
+        at_least(1, judge_scales=self.judge_scales, width_discriminator=self.width_discriminator)
+        at_most(4, judge_scales=self.judge_scales)
+        at_most(16, blocks=self.blocks)
+        names = ("blocks", "lambda_adversarial", "lambda_content", "lambda_cycle")
+        at_least(0, **{name: getattr(self, name) for name in names})
+        if not 0 <= self.alpha <= STRONGEST:
+            raise ConfigError(f"--alpha is {self.alpha}, but must be in [0, {STRONGEST:g}]")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"--learning_rate is {self.learning_rate}, but must be above 0")
+        for layer in self.seen:
+            if layer not in CHANNELS:
+                raise ConfigError(
+                    f"--judge_layers names {layer!r}: {did_you_mean(layer, list(CHANNELS))}"
+                )
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """The layers that the discriminators see."""
+        return tuple(layer.strip() for layer in self.judge_layers.split(","))
+
+
+class Method(TrainedMethod):
+    """`gen_ab` turns A into B, `gen_ba` B into A; `disc_a` judges A, `disc_b` B.
+
+    One-sided there are the generator of `direction` and the discriminator of its target alone.
+    """
+
+    adjustable: ClassVar[tuple[str, ...]] = ("direction", "alpha")
+    multiple = 8  # three poolings, three doublings
+    # Measured on a CPU: the encoder's 64 channels, kept for the skip, and the decoder's.
+    bytes_per_pixel = 1400.0
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        ways: tuple[Direction, ...] = ("a2b", "b2a")
+        if config.sides == "one":
+            ways = (config.direction,)
+        self.directions: Mapping[Direction, str] = {
+            way: "gen_{}{}".format(*ENDS[way]) for way in ways
+        }
+        self.judges: Mapping[Direction, str] = {way: f"disc_{ENDS[way][1]}" for way in ways}
+        self.averaged = tuple(self.directions.values())
+        self.players = {
+            "generator": self.averaged,
+            "discriminator": tuple(self.judges.values()),
+        }
+        channels = {layer: CHANNELS[layer] for layer in config.seen}
+        for name in self.players["generator"]:
+            setattr(self, name, Painter(config.blocks))
+        for name in self.players["discriminator"]:
+            judge = FeatureDiscriminator(channels, config.judge_scales, config.width_discriminator)
+            setattr(self, name, judge)
+        self.gan = adversarial.LOSSES["hinge"]
+        # Two positions of relu4_1 that a pad can mirror, in the smallest image that is seen.
+        self.smallest = 16 * 2 ** (config.judge_scales - 1)
+
+    def begin(self) -> None:
+        """Fill the decoders with AdaIN's; of a random VGG they stay random."""
+        if self.config.vgg == "random":
+            return
+        for name in self.averaged:
+            getattr(self, name).decoder.load_state_dict(weights.load("adain"))
+
+    def ready(self) -> None:
+        """Fetch the encoder."""
+        _ = self.vgg
+
+    @cached_property
+    def vgg(self) -> VGG:
+        """Encoder and judge, fetched when it is used first, and no part of what is saved."""
+        return VGG({*Painter.LAYERS, *self.config.seen}, 19, self.config.vgg)
+
+    def bytes_for(self, content: tuple[int, int], styles: Sequence[tuple[int, int]] = ()) -> float:
+        """As measured, and large contents in strips."""
+        pixels = content[0] * content[1]
+        if pixels > strips.WHOLE:
+            return strips.WORKING + 36 * pixels
+        return super().bytes_for(content, styles)
+
+    @property
+    def translators(self) -> tuple[str, ...]:
+        """The generator of the configured direction."""
+        return (self.directions[self.config.direction],)
+
+    def optimizer(self, player: str, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """One Adam for the generators, one for the discriminators."""
+        return torch.optim.Adam(parameters, self.config.learning_rate, (0.5, 0.99), fused=True)
+
+    def translate(self, content: Tensor, style: Styles = None) -> Tensor:
+        """Images (N, 3, H, W) in [0, 1] through the generator of `direction`; `style` is unread."""
+        return self.translate_in(self.config.direction, content)
+
+    def translate_in(self, direction: Direction, content: Tensor) -> Tensor:
+        """The same through the generator of one direction."""
+        net = getattr(self, self.directions[direction])
+        if self.config.alpha != 1:
+            net = net.at(self.config.alpha, self._start)
+        return strips.painted(self._vgg_for(content), net, content).clamp(0, 1)
+
+    @property
+    def _start(self) -> dict[str, Tensor]:
+        if self.config.vgg == "random":
+            raise ConfigError("--alpha is of a published start, but --vgg random has none")
+        return weights.load("adain")
+
+    def _vgg_for(self, images: Tensor) -> VGG:
+        return self.vgg.to(images.device)
+
+    def _painted(self, direction: Direction, images: Tensor) -> Tensor:
+        """What the generator makes of images, in [0, 1], about: it isn't cut while it learns."""
+        features = self._vgg_for(images)(images, Painter.LAYERS)
+        return getattr(self, self.directions[direction])(features)
+
+    def _pyramid(self, images: Tensor, content: bool = False) -> list[dict[str, Tensor]]:
+        """What a discriminator sees, at every size; with `content`, the code of the first too."""
+        levels = []
+        for scale in range(self.config.judge_scales):
+            layers = {*self.config.seen, *({CODE} if content and not scale else ())}
+            levels.append(self._vgg_for(images)(images, layers))
+            images = F.avg_pool2d(images, 2)
+        return levels
+
+    def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """One step: the generators on one sum, then the discriminators on what they have made."""
+        c = self.config
+        terms: dict[str, Tensor] = {}
+        made: dict[Direction, list[dict[str, Tensor]]] = {}
+        for way, judge in self.judges.items():
+            source, target = ENDS[way]
+            x = batch[source]
+            shift = _shift(x)
+            fake = self._painted(way, x)
+            seen = self._pyramid(shift(fake), content=True)
+            with frozen(getattr(self, judge)):
+                scores = getattr(self, judge)(seen)
+            terms[f"adversarial_{target}"] = c.lambda_adversarial * _sum(self.gan.fool, scores)
+            if c.lambda_content > 0:
+                kept = self._vgg_for(x)(shift(x), [CODE])[CODE]
+                terms[f"content_{source}"] = c.lambda_content * content_loss(seen[0][CODE], kept)
+            if c.sides == "two" and c.lambda_cycle > 0:
+                back: Direction = "b2a" if way == "a2b" else "a2b"
+                again = self._painted(back, fake)
+                terms[f"cycle_{source}"] = c.lambda_cycle * F.l1_loss(again, x)
+            made[way] = [{layer: features[layer].detach() for layer in c.seen} for features in seen]
+        yield "generator", terms
+
+        terms = {}
+        for way, judge in self.judges.items():
+            target = ENDS[way][1]
+            disc, y = getattr(self, judge), batch[target]
+            real = disc(self._pyramid(_shift(y)(y)))
+            terms[f"real_{target}"] = 0.5 * _sum(self.gan.real, real)
+            terms[f"fake_{target}"] = 0.5 * _sum(self.gan.fake, disc(made[way]))
+        yield "discriminator", terms
+
+    def preview(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
+        """For each direction: the real image, its translation and, two-sided, the way back."""
+        grids: dict[str, dict[str, Tensor]] = {}
+        for way in self.directions:
+            source: Side = ENDS[way][0]
+            translated = self.translate_in(way, batch[source])
+            grids[way] = {"real": batch[source], "translated": translated}
+            if self.config.sides == "two":
+                back: Direction = "b2a" if way == "a2b" else "a2b"
+                grids[way]["back"] = self.translate_in(back, translated)
+        return grids
+
+
+def content_loss(made: Tensor, content: Tensor) -> Tensor:
+    """Mean squared difference of codes (N, C, h, w), each channel with mean 0 and deviation 1.
+
+    Means and deviations are style (Huang & Belongie 2017): so colours and contrast are free.
+    """
+    wide = torch.promote_types(made.dtype, torch.float32)  # half precision has no moments to spare
+    return F.mse_loss(F.instance_norm(made.to(wide)), F.instance_norm(content.to(wide)))
+
+
+def _sum(term: Callable[[Tensor], Tensor], scores: Sequence[Tensor]) -> Tensor:
+    """A term of the GAN's loss over the heads, each a mean over its scores."""
+    return torch.stack([term(each) for each in scores]).sum()
+
+
+def _shift(images: Tensor) -> Callable[[Tensor], Tensor]:
+    """A shift of images (N, C, H, W) by up to 1/8 each way, drawn once; bared edges mirror."""
+    height, width = images.shape[-2:]
+    rows, columns = height // SHIFT, width // SHIFT
+    top, left = (int(torch.randint(2 * most + 1, ())) for most in (rows, columns))
+
+    def shift(x: Tensor) -> Tensor:
+        wide = F.pad(x, (columns, columns, rows, rows), mode="reflect")
+        return wide[..., top : top + height, left : left + width]
+
+    return shift

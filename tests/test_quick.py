@@ -1,0 +1,344 @@
+"""Quick: its mathematics against an independent transcription, and what its options do."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from gan_style import methods, strips, weights
+from gan_style.errors import ConfigError
+from gan_style.images import list_images, load_image, to_array
+from gan_style.method import Batch
+from gan_style.methods import quick
+from gan_style.nn.decoders import Painter, adain_decoder
+from gan_style.nn.discriminators import FeatureDiscriminator
+from gan_style.nn.vgg import VGG
+
+SMALL = {"vgg": "random", "blocks": 1, "width_discriminator": 4}
+TRAIN = {"method": "quick", "size": 32, "load_size": 32, "threads": 1, "workers": 1} | SMALL
+
+
+def make(**options) -> quick.Method:
+    torch.manual_seed(0)
+    return quick.Method(quick.Config(**SMALL | options))
+
+
+def moved(net: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """With nothing left at 0."""
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for each in net.parameters():
+            size = 0.1 if each.dim() == 1 else each[0].numel() ** -0.5
+            each.copy_(size * torch.randn(each.shape, generator=random, dtype=torch.float64))
+    return net
+
+
+def images(side: int = 32, count: int = 2, seed: int = 0) -> torch.Tensor:
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+# The mathematics
+
+
+class Transcribed:
+    """A step from raw weights, by the formulas of the recipe alone."""
+
+    def __init__(self, method: quick.Method) -> None:
+        self.nets = {
+            name: dict(getattr(method, name).named_parameters())
+            | dict(getattr(method, name).named_buffers())
+            for names in method.players.values()
+            for name in names
+        }
+        self.vgg = [(m.weight, m.bias) for m in method.vgg.net if hasattr(m, "weight")]
+
+    def encode(self, x):
+        mean = torch.tensor([0.485, 0.456, 0.406], dtype=x.dtype).view(3, 1, 1)
+        std = torch.tensor([0.229, 0.224, 0.225], dtype=x.dtype).view(3, 1, 1)
+        y, found = (x - mean) / std, {}
+        names = ["1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "3_4", "4_1"]
+        for name, (weight, bias) in zip(names, self.vgg, strict=True):
+            if name in ("2_1", "3_1", "4_1"):
+                y = F.max_pool2d(y, 2)
+            y = F.relu(F.conv2d(y, weight, bias, padding=1))
+            found[f"relu{name}"] = y
+        return found
+
+    def paint(self, net, x):
+        w, f = self.nets[net], self.encode(x)
+
+        def conv(y, name, mirrored=True):
+            y = F.pad(y, (1,) * 4, mode="reflect") if mirrored else y
+            return F.conv2d(y, w[f"{name}.weight"], w[f"{name}.bias"])
+
+        y = f["relu4_1"]
+        inner = F.relu(conv(F.relu(conv(y, "blocks.0.0", False)), "blocks.0.3"))
+        y = y + conv(inner, "blocks.0.5", False)
+        for number in (1, 5, 8, 11, 14, 18, 21, 25):
+            y = F.relu(conv(y, f"decoder.{number}"))
+            skip = {1: "relu3_1", 14: "relu2_1", 21: "relu1_1"}.get(number)
+            if skip:
+                y = y.repeat_interleave(2, -1).repeat_interleave(2, -2)
+                y = y + conv(f[skip], f"skips.{skip}", False)
+        return conv(y, "decoder.28")
+
+    def judge(self, net, x):
+        """Scores of every head; u and v stand still, as the judge is in eval mode."""
+        w, scores = self.nets[net], []
+        for scale in range(2):
+            f = self.encode(x)
+            for layer in ("relu2_1", "relu3_1", "relu4_1"):
+                y = f[layer]
+                for number, padding in ((0, 0), (2, 1), (4, 1)):
+                    key = f"heads.{scale}.{layer}.{number}"
+                    weight = w[f"{key}.parametrizations.weight.original"]
+                    u, v = (w[f"{key}.parametrizations.weight.0._{n}"] for n in "uv")
+                    sigma = u @ weight.flatten(1) @ v
+                    y = F.conv2d(y, weight / sigma, w[f"{key}.bias"], padding=padding)
+                    y = y if number == 4 else torch.where(y > 0, y, 0.2 * y)
+                scores.append(y)
+            x = F.avg_pool2d(x, 2)
+        return scores
+
+
+def shifter(side=32):
+    top, left = (int(torch.randint(2 * (side // 8) + 1, ())) for _ in range(2))
+
+    def shift(x):
+        p = side // 8
+        x = torch.cat([x[..., 1 : p + 1].flip(-1), x, x[..., -p - 1 : -1].flip(-1)], -1)
+        x = torch.cat([x[..., 1 : p + 1, :].flip(-2), x, x[..., -p - 1 : -1, :].flip(-2)], -2)
+        return x[..., top : top + side, left : left + side]
+
+    return shift
+
+
+def normed(f):
+    mean = f.mean((2, 3), keepdim=True)
+    variance = ((f - mean) ** 2).mean((2, 3), keepdim=True)
+    return (f - mean) / (variance + 1e-5).sqrt()
+
+
+@pytest.mark.parametrize("sides", ["one", "two"])
+def test_a_step_is_that_of_the_recipe(sides):
+    weights = {"lambda_adversarial": 0.7, "lambda_content": 1.3, "lambda_cycle": 2.5}
+    method = make(sides=sides, direction="b2a", **weights).double()
+    method.vgg.double()
+    for name in method.averaged:
+        moved(getattr(method, name))
+    for name in method.players["discriminator"]:
+        getattr(method, name).eval()
+    a, b = images(seed=1).double(), images(seed=2).double()
+    torch.manual_seed(5)
+    turns = dict(method.losses(Batch(a=a, b=b)))
+
+    t = Transcribed(method)
+    torch.manual_seed(5)
+    expected, fakes = {"generator": {}, "discriminator": {}}, {}
+    ways = [("a", "b"), ("b", "a")] if sides == "two" else [("b", "a")]
+    sides_of = {"a": a, "b": b}
+    for source, target in ways:
+        x, shift = sides_of[source], shifter()
+        fake = t.paint(f"gen_{source}{target}", x)
+        fakes[target] = shift(fake)
+        scores = t.judge(f"disc_{target}", shift(fake))
+        ours = expected["generator"]
+        ours[f"adversarial_{target}"] = 0.7 * sum(-s.mean() for s in scores)
+        codes = [normed(t.encode(shift(y))["relu4_1"]) for y in (fake, x)]
+        ours[f"content_{source}"] = 1.3 * ((codes[0] - codes[1]) ** 2).mean()
+        if sides == "two":
+            again = t.paint(f"gen_{target}{source}", fake)
+            ours[f"cycle_{source}"] = 2.5 * (again - x).abs().mean()
+    for _, target in ways:
+        real = t.judge(f"disc_{target}", shifter()(sides_of[target]))
+        made = t.judge(f"disc_{target}", fakes[target])
+        ours = expected["discriminator"]
+        ours[f"real_{target}"] = 0.5 * sum((1 - s).clamp(min=0).mean() for s in real)
+        ours[f"fake_{target}"] = 0.5 * sum((1 + s).clamp(min=0).mean() for s in made)
+    assert turns.keys() == expected.keys()
+    for player, terms in expected.items():
+        assert turns[player].keys() == terms.keys()
+        nets = [getattr(method, name) for name in method.players[player]]
+        moving = [p for net in nets for p in net.parameters()]
+        for found, wanted in ((turns[player][key], terms[key]) for key in terms):
+            torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+        both = [
+            torch.autograd.grad(sum(loss.values()), moving, retain_graph=True)
+            for loss in (turns[player], terms)
+        ]
+        for found, wanted in zip(*both, strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-10)
+
+
+def test_the_content_of_an_image_is_no_matter_of_contrast_and_brightness_of_its_features():
+    code = torch.rand(2, 5, 6, 7) + 0.5
+    scale, offset = torch.rand(2, 5, 1, 1) + 0.5, torch.randn(2, 5, 1, 1)
+    assert quick.content_loss(scale * code + offset, code) < 1e-8
+    assert quick.content_loss(code.flip(-1), code) > 1
+
+
+def test_a_shift_moves_all_that_it_is_given_alike():
+    torch.manual_seed(3)
+    x = images(16)
+    shift = quick._shift(x)
+    assert torch.equal(shift(x) + shift(2 * x), shift(3 * x))
+
+
+def test_shifts_reach_an_eighth_each_way():
+    rows = torch.arange(32.0).view(1, 1, 32, 1).expand(1, 1, 32, 32)
+    tops = {float(quick._shift(rows)(rows)[0, 0, 10, 0]) for _ in range(300)}
+    assert tops == {10.0 + n for n in range(-4, 5)}
+
+
+def test_the_discriminator_has_a_slope_of_one_at_most_in_every_layer():
+    torch.manual_seed(0)
+    judge = FeatureDiscriminator({"relu2_1": 128}, scales=1, width=8)
+    features = {"relu2_1": torch.randn(1, 128, 8, 8)}
+    for _ in range(30):  # the power iteration goes on with every look
+        judge([features])
+    for layer in list(judge.heads[0]["relu2_1"])[::2]:
+        assert torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2) == pytest.approx(
+            1, abs=0.02
+        )
+
+
+# The start, and strength
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """A decoder in the place of AdaIN's."""
+    torch.manual_seed(7)
+    state = moved(adain_decoder().double(), seed=7).float().state_dict()
+    monkeypatch.setattr(weights, "load", lambda name: {"adain": state}[name])
+    monkeypatch.setattr(quick, "VGG", lambda layers, depth, _: VGG(layers, depth, "random"))
+    return state
+
+
+def test_training_begins_with_the_published_decoder(published):
+    method = make(vgg="normalised")
+    method.begin()
+    content = images()
+    with torch.no_grad():
+        code = method.vgg(content, ["relu4_1"])["relu4_1"]
+        decoder = adain_decoder()
+        decoder.load_state_dict(published)
+        expected = decoder(code).clamp(0, 1)
+        for way in ("a2b", "b2a"):
+            assert torch.equal(method.translate_in(way, content), expected)
+
+
+def test_strength_goes_from_the_start_through_what_was_learned(published):
+    start = make(vgg="normalised")
+    start.begin()
+    learned = make(vgg="normalised")
+    moved(learned.gen_ab, seed=1)
+    content = images()
+    with torch.no_grad():
+        ends = start.translate(content), learned.translate(content)
+        made = {}
+        for alpha in (0.0, 0.5, 0.999999, 1.5):
+            at = quick.Method(quick.Config(**SMALL | {"vgg": "normalised", "alpha": alpha}))
+            at.gen_ab = learned.gen_ab
+            made[alpha] = at.translate(content)
+    torch.testing.assert_close(made[0.0], ends[0])
+    torch.testing.assert_close(made[0.999999], ends[1], atol=1e-4, rtol=0)
+    assert not torch.allclose(made[1.5], ends[1], atol=1e-3)
+    painter = learned.gen_ab.at(0.5, published)
+    for key, value in learned.gen_ab.decoder.state_dict().items():
+        torch.testing.assert_close(painter.decoder.state_dict()[key], (value + published[key]) / 2)
+    assert torch.equal(painter.skips["relu1_1"].weight, learned.gen_ab.skips["relu1_1"].weight / 2)
+    assert torch.equal(painter.blocks[0][-1].bias, learned.gen_ab.blocks[0][-1].bias / 2)
+    assert torch.equal(painter.blocks[0][0].bias, learned.gen_ab.blocks[0][0].bias)
+
+
+@pytest.mark.parametrize("rows", [1, 9, 1000])
+def test_a_large_image_is_painted_in_strips_as_it_is_whole(rows, monkeypatch):
+    painter = moved(Painter(2).double()).requires_grad_(False)
+    vgg = VGG(Painter.LAYERS, 19, "random").double()
+    content = torch.rand(2, 3, 72, 40, dtype=torch.float64)
+    with torch.no_grad():
+        whole = painter(vgg(content))
+        for name, value in {"WHOLE": 0, "STRIP": rows * 40, "BLOCK": 1000}.items():
+            monkeypatch.setattr(strips, name, value)
+        torch.testing.assert_close(strips.painted(vgg, painter, content), whole)
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"judge_layers": "relu2_1,relu9_1"}, "--judge_layers names 'relu9_1'"),
+        ({"alpha": 3.0}, "--alpha is 3.0, but must be in"),
+        ({"judge_scales": 0}, "--judge_scales is 0"),
+        ({"learning_rate": 0.0}, "--learning_rate is 0.0, but must be above 0"),
+    ],
+)
+def test_what_no_training_can_use_is_refused(options, said):
+    with pytest.raises(ConfigError, match=said):
+        quick.Config(**options)
+
+
+def test_one_sided_there_is_one_way():
+    for way, nets in {"a2b": ("gen_ab", "disc_b"), "b2a": ("gen_ba", "disc_a")}.items():
+        method = make(sides="one", direction=way)
+        assert (*method.players["generator"], *method.players["discriminator"]) == nets
+        assert method.directions == {way: nets[0]}
+        assert {name.split(".")[0] for name in method.state_dict()} == set(nets)
+
+
+def test_a_one_sided_run_goes_its_way_alone(train_alone, gan_style, toy, refusal):
+    run = {"run_dir": "run", "domain": toy}
+    train_alone(**TRAIN, **run, sides="one", direction="b2a", images=2)
+    assert {path.name for path in Path("run").glob("*_raw.safetensors")} <= {
+        "gen_ba_raw.safetensors",
+        "disc_a_raw.safetensors",
+    }
+    gan_style("translate", run="run", content=toy / "testB", out="made")
+    assert len(list_images(Path("made"))) == 3
+    gan_style("translate", run="run", content=toy / "testB", direction="b2a", out="same")
+    line = refusal(gan_style, "translate", run="run", content=toy / "testA", direction="a2b")
+    assert "--direction is 'a2b', but run was trained for b2a alone" in line
+    line = refusal(train_alone, run_dir="run", resume="auto", direction="a2b", images=4)
+    assert "--direction is 'a2b', but run was trained for b2a alone" in line
+    train_alone(run_dir="run", resume="auto", images=4)
+
+
+@pytest.mark.parametrize("sides", ["one", "two"])
+def test_an_interrupted_run_goes_on_bit_for_bit(train_alone, toy, signal_in_step, sides):
+    options = TRAIN | {"domain": toy, "sides": sides, "images": 4, "ema": 0.9}
+    train_alone(**options, run_dir="whole")
+    signal_in_step(quick, 2)
+    with pytest.raises(SystemExit):
+        train_alone(**options, run_dir="parts")
+    train_alone(run_dir="parts", resume="auto")
+    files = sorted(path.name for path in Path("whole").glob("*.safetensors"))
+    assert files
+    for name in files:
+        one, other = (Path(run, name).read_bytes() for run in ("whole", "parts"))
+        assert one[-1000:] == other[-1000:], name
+
+
+def test_collections_that_are_the_same_grey_or_tiny_end_well(train_alone, toy):
+    """Two images a side are enough, and the picture is one."""
+    train_alone(**TRAIN, data_a=toy / "testA", data_b=toy / "testA", run_dir="same", images=2)
+    assert all(path.stat().st_size for path in Path("same").glob("*.safetensors"))
+
+
+def test_the_first_preset_crops_images_scaled_by_their_shorter_side():
+    from gan_style import command
+
+    options = command.with_preset({"method": "quick", "minutes": "3"}, "")
+    assert options["preprocess"] == "scale_shorter_and_crop"
+    assert "images" not in options  # a typed budget replaces the preset's
+    assert methods.load("quick").Config() == quick.Config()
+
+
+def test_pictures_are_those_of_the_content(train_alone, gan_style, toy):
+    train_alone(**TRAIN, domain=toy, run_dir="run", images=1)
+    gan_style("translate", run="run", content=toy / "testA", direction="a2b", out="made")
+    for path in list_images(Path("made")):
+        assert to_array(load_image(path)).shape == (32, 32, 3)
