@@ -66,7 +66,8 @@ def translate(
 
     Reads one image or a folder of contents, and so for styles: every content in every style, or the
     pairs of a file. Writes images and times.csv to <run>/translated/<contents>/<direction>, or to
-    results/translated/<contents>/<method>; of other weights than raw, to <direction>-ema or -best.
+    results/translated/<contents>/<method>; of other weights than raw, to <direction>-ema or -best;
+    of a net in a folder zoo to results/translated/<net>/<contents>.
     What is transparent in a content stays so.
     Example: python -m gan_style translate --run results/monet2photo/cyclegan/0001 --direction b2a
              --content data/monet2photo/testB
@@ -170,6 +171,7 @@ def translate(
         alone=single,
     )
     translation.check_sizes(built, jobs, how)
+    strokes = translation.strokes(record["data"], jobs, how) if record else ""
     make_writable(folder)
     images = f"{len(jobs)} image{'s' * (len(jobs) != 1)}"
     which = f"{weights} weights" if record else ""
@@ -179,6 +181,8 @@ def translate(
         which += f" (KID {note['kid']:.4f} after {note['images']} images{beside})"
     made_by = _label(name, method_config, which)
     print(f"{images}, {made_by}, {place} in {numbers} -> {folder}")
+    if strokes:
+        print(strokes)
     notes: dict[str, None] = {}
     made = translation.translate_files(
         built.to(place).eval().requires_grad_(False),
@@ -305,6 +309,9 @@ def _default_folder(content: Path, chosen: Chosen) -> Path:
     if not chosen.run:
         return Path("results") / "translated" / contents / chosen.name
     direction = getattr(chosen.config, "direction", "")
+    net = Path(chosen.run).absolute()
+    if net.parent.name == "zoo":  # a published net's folder is kept as it is
+        return Path("results") / "translated" / net.name / contents
     words = [direction, chosen.weights if chosen.weights != "raw" or not direction else ""]
     return Path(chosen.run) / "translated" / contents / "-".join(filter(None, words))
 

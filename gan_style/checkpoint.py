@@ -43,6 +43,7 @@ BROKEN = (
     RuntimeError,
 )
 CPU = torch.device("cpu")
+HALF = (torch.float16, torch.bfloat16)
 BESIDE = "config.json beside it"  # says what networks a run's files are of
 MISSING: dict[Kind, str] = {
     "raw": "the run has saved no weights yet",
@@ -181,6 +182,8 @@ def _fill(net: nn.Module, path: Path) -> None:
     with _opened(path):
         weights = load_file(path)
     for key, wanted in net.state_dict().items():
+        if weights[key].dtype in HALF and wanted.dtype == torch.float32:  # as they are published
+            weights[key] = weights[key].float()
         if weights[key].dtype != wanted.dtype or not weights[key].isfinite().all():
             raise CheckpointError(
                 f"{path} can't be used: its {key} is {weights[key].dtype}, not {wanted.dtype}, "

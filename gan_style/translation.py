@@ -7,6 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from itertools import groupby
@@ -20,7 +21,7 @@ from torch import Tensor
 import gan_style
 from gan_style import colour, memory, optimisation
 from gan_style.colour import Colours
-from gan_style.config import entries
+from gan_style.config import DataConfig, build, entries
 from gan_style.downloads import sha256_of
 from gan_style.errors import ConfigError, DataError, Interrupted, UserError
 from gan_style.files import explained
@@ -47,6 +48,7 @@ from gan_style.progress import Bar
 from gan_style.reading import read_bytes
 
 CHROMA = 32  # levels between the channels of a grey mask: a JPEG may have some
+FAR = 1.75  # times the scale of training, from where on the strokes look like other ones
 LIGHT = 128  # the lightest level of a mask: below are labels, 1 for what is meant
 PIXELS_A_BATCH = 2**20  # of equal-sized images together on an accelerator: 16 of 256x256
 TIMES = ("name", "width", "height", "seconds")
@@ -287,6 +289,41 @@ def check_sizes(method: Method, jobs: Sequence[Job], how: How) -> None:
             f"{job.content} at {size[1]}x{size[0]} pixels takes about "
             f"{needed(size, styles) / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free: {remedy}"
         )
+
+
+def strokes(trained: Mapping[str, Any], jobs: Sequence[Job], how: How) -> str:
+    """What to know of the scale of contents that are far from that of training; else empty.
+
+    Args:
+        trained: the options of a run's images: those of scale_shorter_and_crop were all scaled to
+            one shorter side, so that what was learned is of that scale.
+        jobs: with the contents, of which the middle one counts.
+        how: may scale them down.
+    """
+    if trained.get("preprocess") != "scale_shorter_and_crop":
+        return ""
+    learned = build(DataConfig, trained).scaled_shorter
+    sizes = []
+    for job in jobs:
+        with suppress(ImageError):  # what can't be read is told when its turn comes
+            width, height = image_size(job.content)
+            sizes.append(scaled_size((height, width), how.side))
+    if not sizes:
+        return ""
+    middle = sorted(sizes, key=min)[len(sizes) // 2]
+    factor = min(middle) / learned
+    if 1 / FAR <= factor <= FAR:
+        return ""
+    if factor < 1:
+        return (
+            f"contents of {middle[1]}x{middle[0]} pixels: the run was trained at {learned} on the "
+            "shorter side, so strokes come out large; enlarge the contents for finer ones"
+        )
+    return (
+        f"contents of {middle[1]}x{middle[0]} pixels: the run was trained at {learned} on the "
+        f"shorter side, so strokes come out fine; --side {round(max(middle) / factor)} has them "
+        "as in training"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

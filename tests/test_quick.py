@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
 from gan_style import methods, strips, weights
@@ -335,6 +336,51 @@ def test_the_first_preset_crops_images_scaled_by_their_shorter_side():
     assert options["preprocess"] == "scale_shorter_and_crop"
     assert "images" not in options  # a typed budget replaces the preset's
     assert methods.load("quick").Config() == quick.Config()
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "said"),
+    [
+        ((32, 60), None, ""),
+        ((50, 90), None, ""),
+        ((64, 96), None, "strokes come out fine; --side 48 has them as in training"),
+        ((64, 96), 50, ""),
+        ((16, 64), None, "strokes come out large"),
+    ],
+)
+def test_contents_far_from_the_scale_of_training_are_said(
+    train_alone, gan_style, toy, size, side, said
+):
+    train_alone(**TRAIN, domain=toy, run_dir="run", images=1)
+    Image.new("RGB", size).save("photo.png")
+    options = {"run": "run", "content": "photo.png", "out": "x.png"} | (
+        {"side": side} if side else {}
+    )
+    out = gan_style("translate", **options)
+    assert said in out
+    assert ("strokes" in out) == bool(said)
+
+
+def test_a_net_of_the_zoo_is_small_and_its_folder_stays_as_it_is(
+    train_alone, gan_style, toy, monkeypatch
+):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "experiments")
+    import publish
+
+    train_alone(**TRAIN, domain=toy, run_dir="run", sides="one", direction="b2a", images=2, ema=0.5)
+    publish.publish("run", "results/zoo/toy2toy", weights="ema")
+    folder = Path("results/zoo/toy2toy")
+    files = {path.name for path in folder.iterdir()}
+    assert files == {"config.json", "gen_ba.safetensors"}
+    whole = Path("run/gen_ba.ema.safetensors").stat().st_size
+    assert Path(folder, "gen_ba.safetensors").stat().st_size < 0.51 * whole
+    gan_style("translate", run=folder, content=toy / "testB")
+    gan_style("translate", run="run", weights="ema", content=toy / "testB", out="whole")
+    assert {path.name for path in folder.iterdir()} == files
+    for path in list_images(Path("whole")):
+        made = Path("results/translated/toy2toy/testB") / path.name
+        one, other = (to_array(load_image(each)).astype(int) for each in (path, made))
+        assert abs(one - other).max() <= 1
 
 
 def test_pictures_are_those_of_the_content(train_alone, gan_style, toy):
