@@ -455,9 +455,14 @@ def without_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_extractors_have_the_weights_that_they_say():
-    assert _features.names() == ["inception", "patches", "vgg16"]
+    assert _features.names() == ["alex", "inception", "patches", "vgg16"]
     found = {name: _features.needs(name) for name in _features.names()}
-    assert found == {"inception": ("inception",), "patches": (), "vgg16": ("vgg16_torchvision",)}
+    assert found == {
+        "alex": ("lpips_alex",),
+        "inception": ("inception",),
+        "patches": (),
+        "vgg16": ("vgg16_torchvision",),
+    }
     assert {name for each in found.values() for name in each} <= set(weights.known())
 
 
@@ -630,6 +635,18 @@ def test_inception_gives_an_image_2048_numbers_whatever_its_batch():
 @pytest.mark.weights
 def test_vgg16_gives_an_image_512_numbers():
     assert _features.extractor("vgg16")(images(2)).shape == (2, 512)
+
+
+@pytest.mark.weights
+def test_alex_gives_an_image_256_numbers_whatever_its_batch():
+    extractor = _features.extractor("alex")
+    together = extractor(images(3, 100, 80))
+    assert together.shape == (3, 256)
+    assert together.min() >= 0
+    alone = torch.cat([extractor(each[None]) for each in images(3, 100, 80)])
+    torch.testing.assert_close(together, alone)
+    with pytest.raises(DataError, match="too small for the features alex, which need 31"):
+        extractor(images(1, 30, 30))
 
 
 @pytest.mark.weights

@@ -3,6 +3,7 @@
 | name | row | images | weights |
 |---|---|---|---|
 | inception | 2048 numbers of Inception-v3's last average pooling | resized to 299x299 | inception |
+| alex | 256 numbers, AlexNet's last ReLU averaged over positions | as they are | lpips_alex |
 | vgg16 | 512 numbers, relu5_3 averaged over positions | as they are | vgg16_torchvision |
 | patches | 7x7 patches of every level of a Laplacian pyramid | as they are | none |
 
@@ -19,6 +20,7 @@ from torch.nn import functional
 from gan_style import weights
 from gan_style.config import did_you_mean
 from gan_style.errors import ConfigError, DataError
+from gan_style.metrics._lpips import SMALLEST, alexnet
 from gan_style.nn.vgg import VGG
 
 INCEPTION_SIDE = 299  # pixels
@@ -116,6 +118,23 @@ class VGG16(nn.Module):
         return self.net(images)["relu5_3"].mean(dim=(2, 3))
 
 
+class Alex(nn.Module):
+    """Images -> (N, 256): the last ReLU of AlexNet's convolutions, averaged over positions.
+
+    Of LPIPS' file. What is trained against one network's features may please these alone, which a
+    second opinion shows: nothing here is trained on AlexNet. As VGG16, of images of one size.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = alexnet("published")
+
+    def forward(self, images: Tensor) -> Tensor:
+        _at_least(SMALLEST["alex"], images, "alex")
+        *_, last = self.net(images).values()
+        return last.mean(dim=(2, 3))  # type: ignore[no-any-return]  # a tensor
+
+
 class Patches(nn.Module):
     """Images -> (N * PATCHES, levels * 3 * 49): patches for the sliced Wasserstein distance.
 
@@ -186,6 +205,7 @@ def _known(name: str) -> tuple[Callable[[], nn.Module], tuple[str, ...]]:
 
 EXTRACTORS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "inception": (Inception, ("inception",)),
+    "alex": (Alex, ("lpips_alex",)),
     "vgg16": (VGG16, ("vgg16_torchvision",)),
     "patches": (Patches, ()),
 }

@@ -74,7 +74,7 @@ class Lpips(PairMetric):
 
     def __init__(self, network: Network, family: Family) -> None:
         super().__init__()
-        self.features = _alexnet(family) if network == "alex" else _vgg(family)
+        self.features = alexnet(family) if network == "alex" else _vgg(family)
         self.heads = nn.ParameterList(_heads(network, family))  # (1, C, 1, 1) of each layer
         self.smallest = SMALLEST[network]
         self.requires_grad_(False)
@@ -94,7 +94,7 @@ def _of_length_1(features: Tensor) -> Tensor:
     return features / (features.square().sum(1, keepdim=True).sqrt() + EPS)
 
 
-def _alexnet(family: Family) -> nn.Module:
+def alexnet(family: Family) -> nn.Module:
     with torch.random.fork_rng(devices=[]):  # whoever builds this draws nothing
         torch.manual_seed(0)
         net = AlexNet()

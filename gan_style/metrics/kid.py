@@ -36,7 +36,7 @@ INFO = Info(
     against="collection",
     source="Bińkowski et al. 2018, https://arxiv.org/abs/1801.01401",
     weights=("inception",),
-    features=("inception", "vgg16"),
+    features=("inception", "vgg16", "alex"),
 )
 
 
