@@ -9,7 +9,7 @@ export NO_ALBUMENTATIONS_UPDATE = 1
 
 RUN := results/demo
 REPORT := results/oldmaster2modern/report/index.html
-MINUTES := 6
+MINUTES := 5
 LAUNCH := $(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 
 .PHONY: install dev demo test test-all test-slow test-weights test-browser faults faults-short lint format audit check lock licences tensorboard docs bench pythons
@@ -32,13 +32,13 @@ $(READY_DEV): $(READY) requirements-dev.lock
 demo: install
 	@echo; echo "== 1/5  Paintings: old masters (A) and modern ones (B) from The Met, CC0"
 	$(BIN)/python -m data_tools.download oldmaster2modern
-	@echo; echo "== 2/5  A small CycleGAN learns from them for $(MINUTES) minutes"
+	@echo; echo "== 2/5  Quick learns from them, both ways, for $(MINUTES) minutes"
 	$(LAUNCH) train.py --config experiments/demo.toml --minutes $(MINUTES) --run_dir $(RUN) $$(ls -d $(RUN)/checkpoints/0* >/dev/null 2>&1 && echo --resume auto || rm -rf $(RUN))
 	@echo; echo "== 3/5  It translates the test paintings, both ways"
-	$(BIN)/python -m gan_style translate --run $(RUN) --direction a2b --content data/oldmaster2modern/testA --overwrite
-	$(BIN)/python -m gan_style translate --run $(RUN) --direction b2a --content data/oldmaster2modern/testB --overwrite
+	$(BIN)/python -m gan_style translate --run $(RUN) --direction a2b --weights ema --content data/oldmaster2modern/testA --overwrite
+	$(BIN)/python -m gan_style translate --run $(RUN) --direction b2a --weights ema --content data/oldmaster2modern/testB --overwrite
 	@echo; echo "== 4/5  A picture of it"
-	$(BIN)/python -m gan_style grid --content data/oldmaster2modern/testA --translated $(RUN)/translated/testA/a2b --per_row 2 --out $(RUN)/grid.png
+	$(BIN)/python -m gan_style grid --content data/oldmaster2modern/testA --translated $(RUN)/translated/testA/a2b-ema --per_row 2 --out $(RUN)/grid.png
 	@echo; echo "== 5/5  The same test paintings by three methods, measured: a report"
 	$(BIN)/python -m gan_style compare --config experiments/compare_oldmaster2modern.toml
 	@echo

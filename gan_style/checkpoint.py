@@ -28,7 +28,7 @@ from gan_style import memory
 from gan_style.config import build
 from gan_style.errors import CheckpointError, ConfigError, WriteError
 from gan_style.files import atomic_file, explained, listed
-from gan_style.method import TrainedMethod
+from gan_style.method import Direction, TrainedMethod
 from gan_style.reading import parse_json
 
 Kind = Literal["raw", "ema", "best"]  # of weights: as trained, averaged, of the lowest KID
@@ -91,17 +91,25 @@ def outline(build: Callable[[], TrainedMethod]) -> TrainedMethod:
     return method
 
 
+def directions(module: ModuleType, record: Mapping[str, Any]) -> tuple[Direction, ...]:
+    """The ways that a run of `module` translates, of one with two collections.
+
+    Raises:
+        ConfigError: as `outline`.
+    """
+    config = build(module.Config, record["method"])
+    return tuple(outline(lambda: module.Method(config)).directions)
+
+
 def check_direction(module: ModuleType, record: Mapping[str, Any], wanted: Any, run: Path) -> None:
     """Refuse a direction that a run of `module` wasn't trained for; `record` is its config.json.
 
     Raises:
         ConfigError: as `outline` too.
     """
-    options = record["method"]
-    if wanted in (None, options.get("direction")):
+    if wanted in (None, record["method"].get("direction")):
         return
-    config = build(module.Config, options)
-    trained = outline(lambda: module.Method(config)).directions
+    trained = directions(module, record)
     if trained and wanted not in trained:
         raise ConfigError(
             f"--direction is {wanted!r}, but {run} was trained for {' and '.join(trained)} alone"

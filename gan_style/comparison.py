@@ -635,7 +635,8 @@ class Bench:
             files, row, styles=paper.style == "image",
         )  # fmt: skip
         back = None
-        if both_ways:
+        one_sided = record and len(checkpoint.directions(methods.load(name), record)) == 1
+        if both_ways and not one_sided:
             back = folder / "reconstructed"
             way = {"a2b": "b2a", "b2a": "a2b"}[str(options["direction"])]
             again = [*source, *_flags(options | {"direction": way})]
