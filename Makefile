@@ -7,7 +7,8 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-RUN := results/demo
+RUN := results/demo_quick
+MONET := results/photo2monet.jpg
 REPORT := results/oldmaster2modern/report/index.html
 MINUTES := 5
 LAUNCH := $(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
@@ -30,19 +31,22 @@ $(READY_DEV): $(READY) requirements-dev.lock
 	@touch $@
 
 demo: install
-	@echo; echo "== 1/5  Paintings: old masters (A) and modern ones (B) from The Met, CC0"
+	@echo; echo "== 1/6  A photograph becomes a Monet, by a net that is here already"
+	$(BIN)/python -m gan_style translate --run results/zoo/photo2monet --content docs/pictures/photo.jpg --out $(MONET) --overwrite
+	@echo; echo "== 2/6  Paintings: old masters (A) and modern ones (B) from The Met, CC0"
 	$(BIN)/python -m data_tools.download oldmaster2modern
-	@echo; echo "== 2/5  Quick learns from them, both ways, for $(MINUTES) minutes"
+	@echo; echo "== 3/6  Quick learns from them, both ways, for $(MINUTES) minutes"
 	$(LAUNCH) train.py --config experiments/demo.toml --minutes $(MINUTES) --run_dir $(RUN) $$(ls -d $(RUN)/checkpoints/0* >/dev/null 2>&1 && echo --resume auto || rm -rf $(RUN))
-	@echo; echo "== 3/5  It translates the test paintings, both ways"
+	@echo; echo "== 4/6  It translates the test paintings, both ways"
 	$(BIN)/python -m gan_style translate --run $(RUN) --direction a2b --weights ema --content data/oldmaster2modern/testA --overwrite
 	$(BIN)/python -m gan_style translate --run $(RUN) --direction b2a --weights ema --content data/oldmaster2modern/testB --overwrite
-	@echo; echo "== 4/5  A picture of it"
+	@echo; echo "== 5/6  A picture of it"
 	$(BIN)/python -m gan_style grid --content data/oldmaster2modern/testA --translated $(RUN)/translated/testA/a2b-ema --per_row 2 --out $(RUN)/grid.png
-	@echo; echo "== 5/5  The same test paintings by three methods, measured: a report"
+	@echo; echo "== 6/6  The same test paintings by three methods, measured: a report"
 	$(BIN)/python -m gan_style compare --config experiments/compare_oldmaster2modern.toml
 	@echo
-	@echo "Look at       $(RUN)/grid.png and $(RUN)/translated/"
+	@echo "Look at       $(MONET)"
+	@echo "              $(RUN)/grid.png and $(RUN)/translated/"
 	@echo "Curves        make tensorboard, then open http://localhost:6006"
 	@echo "Go on         $(BIN)/accelerate launch train.py --run_dir $(RUN) --resume auto --minutes 60"
 	@echo "Your images   $(BIN)/accelerate launch train.py --data_a DIR --data_b DIR"

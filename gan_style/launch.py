@@ -23,6 +23,8 @@ from gan_style.errors import (
 from gan_style.files import SHOWN, listed
 from gan_style.progress import say
 
+FEW = 20  # images of a collection, below which it is learned by heart soon
+
 HELP = """Train a method on unpaired collections of images.
 
 Reads   data/<domain>/{trainA,trainB,testA,testB}; a known domain is downloaded when it isn't there.
@@ -31,6 +33,7 @@ Writes  results/<domain>/<method>/<number>: config.json, weights, checkpoints, T
 
   accelerate launch train.py --domain monet2photo        the published recipe, in one process too:
   python train.py --domain monet2photo
+  python train.py --domain monet2photo --method quick    one that needs minutes, not days
   accelerate launch train.py --domain my/folder --size 128 --minutes 20
   accelerate launch train.py --data_a photos --data_b paintings
   accelerate launch train.py --domain monet2photo --resume auto
@@ -562,6 +565,12 @@ def announce(  # type: ignore[no-untyped-def]
         lines.append(
             f"{pair.cache.size / 1e9:.1f} GB of images are kept in memory, not --cache_gb "
             f"{pair.config.cache_gb:g}, as no more is free; the others are read every time"
+        )
+    fewest = min(len(domain.train(side)) for side in pair.sides)
+    if trainer.method.directions and fewest < FEW:
+        lines.append(
+            f"{fewest} images of a collection are few: a discriminator soon knows them by heart; "
+            "look at the samples, and end the run (Ctrl-C) when they get worse"
         )
     if room:
         lines.append(room)
