@@ -34,14 +34,24 @@ def publish(run: str, out: str, weights: str = "ema") -> None:
     for section in ("data", "train"):
         kept = {key: value for key, value in record[section].items() if key not in PLACES}
         record[section] = kept
+    record["data"]["domain"] = Path(record["data"].get("domain", "")).name
+    if "sides" in record["method"]:
+        record["method"]["sides"] = "one"  # the other way stays behind
     for net in method.translators:
         state = load_file(checkpoint.weights_file(Path(run), net, weights))
-        half = {key: value.to(torch.float16) for key, value in state.items()}
+        half = {key: _half(value, key) for key, value in state.items()}
         folder.mkdir(parents=True, exist_ok=True)
         path = checkpoint.weights_file(folder, net, "raw")
         checkpoint.save_weights(half, path, config=record)
         print(f"{path.stat().st_size / 1e6:.1f} MB: {path}")
     write_json(folder / "config.json", record)
+
+
+def _half(value: torch.Tensor, key: str) -> torch.Tensor:
+    half = value.to(torch.float16) if value.is_floating_point() else value
+    if not half.isfinite().all():
+        raise ConfigError(f"{key} holds numbers that float16 has not")
+    return half
 
 
 if __name__ == "__main__":

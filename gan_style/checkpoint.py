@@ -169,7 +169,9 @@ def load_players(method: TrainedMethod, run: Path) -> dict[str, str]:
     for name in (name for nets in method.players.values() for name in nets):
         path = weights_file(run, name, "raw")
         if not path.exists():
-            raise CheckpointError(f"{path} isn't there: {MISSING['raw']}")
+            there = sorted(each.name for each in run.glob("*.safetensors"))
+            only = f"{run} has only {', '.join(there)}, and these options train other networks too"
+            raise CheckpointError(f"{path} isn't there: {only if there else MISSING['raw']}")
         _fill(getattr(method, name), path)
         digests[name] = _weights_digest(path)
     return digests

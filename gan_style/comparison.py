@@ -26,6 +26,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from reprlib import repr as briefly  # of tables in each other, only the outermost
+from types import ModuleType
 from typing import Any, cast
 
 import torch
@@ -319,9 +320,25 @@ def _of_training(comparison: Comparison, train: Mapping[str, Any]) -> Iterator[s
     yield from config.unknown(flat, command.known_in_training(name), "train", name)
     for kind in kinds:
         yield from config.mistakes(kind, flat)
+    yield from _of_other_way(comparison, module, flat)
     style = flat.get("style")
     if module.PAPER.style == "fixed" and not (style and Path(str(style)).is_file()):
         yield f"--style is {style!r}, but {name} learns one: give the file of its image"
+
+
+def _of_other_way(
+    comparison: Comparison, module: ModuleType, flat: Mapping[str, Any]
+) -> Iterator[str]:
+    """That a training would not learn the way that is compared."""
+    try:
+        trained = checkpoint.directions(module, {"method": flat})
+    except UserError:  # said by now
+        return
+    if trained and comparison.direction not in trained:
+        yield (
+            f"--direction is {comparison.direction!r}, but this trains {' and '.join(trained)} "
+            f"alone: give it --direction {comparison.direction}"
+        )
 
 
 def _with_domain(comparison: Comparison, train: Mapping[str, Any]) -> dict[str, Any]:
@@ -612,9 +629,11 @@ class Bench:
         row["paper"] = asdict(paper)
         own = record["method"].get("style") if record and paper.style == "fixed" else None
         row["notes"] += _notes(paper, own)
-        crop = record["data"].get("size") if record else None
-        if isinstance(crop, int) and crop < self.comparison.side:
-            row["notes"].append(f"learned from images of {crop} pixels, smaller than these")
+        seen = record["data"].get("size") if record else None
+        if record and record["data"].get("preprocess") == "scale_shorter_and_crop":
+            seen = config.build(config.DataConfig, record["data"]).scaled_shorter
+        if isinstance(seen, int) and seen < self.comparison.side:
+            row["notes"].append(f"learned from images of {seen} pixels, smaller than these")
         known = [each.name for each in config.describe(methods.source(name))]
         both_ways = "direction" in known
         options = {"direction": self.comparison.direction} if both_ways else {}

@@ -303,17 +303,24 @@ def strokes(trained: Mapping[str, Any], jobs: Sequence[Job], how: How) -> str:
     if trained.get("preprocess") != "scale_shorter_and_crop":
         return ""
     learned = build(DataConfig, trained).scaled_shorter
-    sizes = []
+    full: list[tuple[int, int]] = []
     for job in jobs:
         with suppress(ImageError):  # what can't be read is told when its turn comes
             width, height = image_size(job.content)
-            sizes.append(scaled_size((height, width), how.side))
+            full.append((height, width))
+    sizes = [scaled_size(size, how.side) for size in full]
     if not sizes:
         return ""
     middle = sorted(sizes, key=min)[len(sizes) // 2]
     factor = min(middle) / learned
     if 1 / FAR <= factor <= FAR:
         return ""
+    if factor < 1 and how.side:
+        return (
+            f"--side {how.side} makes contents of {middle[1]}x{middle[0]} pixels: the run was "
+            f"trained at {learned} on the shorter side, so strokes come out large; "
+            f"--side {round(max(middle) / factor)} has them as in training"
+        )
     if factor < 1:
         return (
             f"contents of {middle[1]}x{middle[0]} pixels: the run was trained at {learned} on the "

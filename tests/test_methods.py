@@ -20,7 +20,7 @@ from gan_style.weights import known as known_weights
 
 # Options that make a method small; one that isn't named here is tested with its defaults.
 TINY = {
-    "quick": {"vgg": "random", "blocks": 1, "width_discriminator": 4},
+    "quick": {"vgg": "random", "blocks": 1, "width_discriminator": 4, "judge_scales": 1},
     "cyclegan": {"generator": "resnet_6", "width_generator": 4, "width_discriminator": 4},
     "johnson": {"vgg": "random", "width_generator": 4, "style": "style.png", "style_size": 32},
     "adain": {"vgg": "random", "style_size": 32},

@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import ROOT, TINY
 from safetensors.torch import load_file
-from two_processes import CASES
+from two_processes import CASES, TRAINED
 
 from data_tools import synth
 from gan_style import checkpoint
@@ -80,7 +80,7 @@ def test_processes_exchange_the_gradients_of_a_turn_once(launched, case, togethe
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", TRAINED)
 def test_two_processes_keep_equal_weights_and_own_random_states(launched, case):
     out, said = launched("train", 2)
     assert "Warning" not in said, said
@@ -102,7 +102,7 @@ def test_two_processes_have_own_pools(launched):
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", TRAINED)
 def test_kid_is_computed_by_one_process_for_all(launched, case):
     out, said = launched("train", 2)
     summary = json.loads((out / case / "progress.json").read_text())

@@ -32,6 +32,14 @@ CASES = {  # at 64 pixels all that dropout meets is 0, made so by the norm of a 
     "2017-wgan": {"method": "dualgan", "preset": "2017-wgan", "size": 128},
     "2017-classic": {"method": "dualgan", "preset": "2017-classic", "size": 128},
 }
+# Its shifts are drawn by every process, and its norms go on with every look: one process takes
+# other steps.
+TRAINED = CASES | {
+    "quick": {
+        "method": "quick", "vgg": "random", "blocks": 1, "size": 32, "load_size": 32,
+        "judge_scales": 1,
+    },
+}  # fmt: skip
 # What a process draws or averages for itself: without it two of them make the steps of one.
 OWN = {
     "cyclegan": {"pool_size": 0},
@@ -46,7 +54,9 @@ class Doubles(DomainPair):
 
 def make(options, pair, domain):
     """The method and data that train.py makes from options."""
-    given = {"width_generator": 2, "width_discriminator": 2, "workers": 1, **options}
+    given = {"width_discriminator": 2, "workers": 1, **options}
+    if options.get("method") != "quick":
+        given["width_generator"] = 2
     parts = command.sections(command.with_preset(given, options.get("preset", "")))
     module = methods.load(options.get("method", "cyclegan"))
     data_config = config.build(DataConfig, parts["data"])
@@ -110,7 +120,7 @@ class Colours(torch.nn.Module):
 
 
 def train(name, domain, out, accelerator):
-    method, data = make(CASES[name], DomainPair, domain)
+    method, data = make(TRAINED[name], DomainPair, domain)
     images = 4 * method.batches_a_step * accelerator.num_processes
     scorer = Scorer(method, data, 4, Colours()) if accelerator.is_main_process else None
     config = TrainConfig(images=images, sample_every=4, kid_every=1)
@@ -133,8 +143,9 @@ def main(task, domain, out):
     if task == "descend":
         # The points of the penalty: each process would draw other ones.
         torch.rand = lambda *shape, **options: torch.full(shape, 0.3, **options)
-    for name in CASES:
-        {"descend": descend, "train": train}[task](name, domain, Path(out), accelerator)
+    cases, function = {"descend": (CASES, descend), "train": (TRAINED, train)}[task]
+    for name in cases:
+        function(name, domain, Path(out), accelerator)
     accelerator.end_training()
 
 

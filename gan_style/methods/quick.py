@@ -45,7 +45,7 @@ from gan_style.method import ENDS, Batch, Direction, Paper, Side, Styles, Traine
 from gan_style.nn.blocks import frozen
 from gan_style.nn.decoders import Painter
 from gan_style.nn.discriminators import FeatureDiscriminator
-from gan_style.nn.vgg import VGG, Family
+from gan_style.nn.vgg import VGG
 
 PAPER = Paper(
     title="Quick: unpaired translation by painting from features (gan_style)",
@@ -84,7 +84,8 @@ class Config:
     direction: Literal["a2b", "b2a"] = "a2b"  # which way translate goes; training, if one-sided
     sides: Literal["two", "one"] = "two"  # two directions with a cycle term, or one of them alone
     alpha: float = 1.0  # strength at translate: 0 is the decoder of the start, 1 what was learned
-    vgg: Family = "normalised"  # weights of the encoder and judge, frozen: see nn/vgg.py
+    # Weights of the encoder and judge, frozen; AdaIN's decoder reads no other features.
+    vgg: Literal["normalised", "random"] = "normalised"  # of encoder and judge; random is for tests
     blocks: int = 2  # residual blocks on the generator's code
     judge_layers: str = "relu2_1,relu3_1,relu4_1"  # of VGG-19 that the discriminators see
     judge_scales: int = 2  # sizes of the image that they see: whole, halved, ...
@@ -150,8 +151,16 @@ class Method(TrainedMethod):
             judge = FeatureDiscriminator(channels, config.judge_scales, config.width_discriminator)
             setattr(self, name, judge)
         self.gan = adversarial.LOSSES["hinge"]
+        self._at: dict[str, Painter] = {}  # network -> the same at `alpha`, once it is needed
         # Two positions of relu4_1 that a pad can mirror, in the smallest image that is seen.
         self.smallest = 16 * 2 ** (config.judge_scales - 1)
+
+    def fit(self, crop: tuple[int, int] | None) -> None:
+        """Refuse a strength that is none of what is trained."""
+        if self.config.alpha != 1:
+            raise ConfigError(
+                f"--alpha is {self.config.alpha}, but it is of translate: leave it out"
+            )
 
     def begin(self) -> None:
         """Fill the decoders with AdaIN's; of a random VGG they stay random."""
@@ -173,7 +182,8 @@ class Method(TrainedMethod):
         """As measured, and large contents in strips."""
         pixels = content[0] * content[1]
         if pixels > strips.WHOLE:
-            return strips.WORKING + 36 * pixels
+            # What waits for the deeper layers: 80 rows of relu1_1, 38 of relu2_1, 13 of relu3_1.
+            return strips.WORKING + 36 * pixels + 34_000 * content[1]
         return super().bytes_for(content, styles)
 
     @property
@@ -191,9 +201,12 @@ class Method(TrainedMethod):
 
     def translate_in(self, direction: Direction, content: Tensor) -> Tensor:
         """The same through the generator of one direction."""
-        net = getattr(self, self.directions[direction])
+        name = self.directions[direction]
+        net = getattr(self, name)
         if self.config.alpha != 1:
-            net = net.at(self.config.alpha, self._start)
+            if name not in self._at:
+                self._at[name] = net.at(self.config.alpha, self._start)
+            net = self._at[name]
         return strips.painted(self._vgg_for(content), net, content).clamp(0, 1)
 
     @property
