@@ -15,7 +15,7 @@ With F(x) the features of x and S a random shift, the same for both x and G(x) i
     D:  1/2 sum over heads of mean max(0, 1 - h(F(S y))) + mean max(0, 1 + h(F(S G(x))))
 
 where x is in [0, 1], F4 is relu4_1 and IN an instance norm without weights. The heads see the whole
-image and the image halved: with one size alone plain skies fill with a regular pattern. The shift
+image, halved, and halved again: with fewer sizes plain skies fill with a regular pattern. The shift
 keeps that pattern from hiding in the grid of VGG's poolings. The discriminator gets the features of
 the generator's own turn, made before its step. Adam (0.5, 0.99).
 
@@ -88,10 +88,10 @@ class Config:
     vgg: Literal["normalised", "random"] = "normalised"  # of encoder and judge; random is for tests
     blocks: int = 2  # residual blocks on the generator's code
     judge_layers: str = "relu2_1,relu3_1,relu4_1"  # of VGG-19 that the discriminators see
-    judge_scales: int = 2  # sizes of the image that they see: whole, halved, ...
+    judge_scales: int = 3  # sizes of the image that they see: whole, halved, ...
     width_discriminator: int = 64  # channels of their heads
     lambda_adversarial: float = 1.0  # weight of what the discriminator says
-    lambda_content: float = 1.0  # weight of the content's features; more is gentler
+    lambda_content: float = 1.5  # weight of the content's features; more is gentler
     lambda_cycle: float = 4.0  # of x -> y -> x against x, in two-sided training; 0 leaves it out
     learning_rate: float = 2e-4  # Adam's, of both players
 

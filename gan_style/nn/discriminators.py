@@ -76,7 +76,7 @@ class FeatureDiscriminator(nn.Module):
     of scores.
 
     Differences from Projected GANs: no random projections across channels and scales; the heads are
-    shallow; the image is seen at two sizes instead.
+    shallow; the image is seen at several sizes instead.
 
     Args:
         channels: layer -> how many it has.
