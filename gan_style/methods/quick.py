@@ -151,7 +151,6 @@ class Method(TrainedMethod):
             judge = FeatureDiscriminator(channels, config.judge_scales, config.width_discriminator)
             setattr(self, name, judge)
         self.gan = adversarial.LOSSES["hinge"]
-        self._at: dict[str, Painter] = {}  # network -> the same at `alpha`, once it is needed
         # Two positions of relu4_1 that a pad can mirror, in the smallest image that is seen.
         self.smallest = 16 * 2 ** (config.judge_scales - 1)
 
@@ -201,19 +200,20 @@ class Method(TrainedMethod):
 
     def translate_in(self, direction: Direction, content: Tensor) -> Tensor:
         """The same through the generator of one direction."""
-        name = self.directions[direction]
-        net = getattr(self, name)
-        if self.config.alpha != 1:
-            if name not in self._at:
-                self._at[name] = net.at(self.config.alpha, self._start)
-            net = self._at[name]
-        return strips.painted(self._vgg_for(content), net, content).clamp(0, 1)
+        vgg, alpha = self._vgg_for(content), self.config.alpha
+        made = strips.painted(vgg, getattr(self, self.directions[direction]), content)
+        if alpha != 1:
+            before = strips.painted(vgg, self._start.to(content.device), content)
+            made = before + alpha * (made - before)
+        return made.clamp(0, 1)
 
-    @property
-    def _start(self) -> dict[str, Tensor]:
-        if self.config.vgg == "random":
-            raise ConfigError("--alpha is of a published start, but --vgg random has none")
-        return weights.load("adain")
+    @cached_property
+    def _start(self) -> Painter:
+        """What training began with; of a random VGG another one, as nobody knows it any more."""
+        start = Painter(blocks=0).eval().requires_grad_(False)
+        if self.config.vgg != "random":
+            start.decoder.load_state_dict(weights.load("adain"))
+        return start
 
     def _vgg_for(self, images: Tensor) -> VGG:
         return self.vgg.to(images.device)

@@ -1,10 +1,8 @@
 """Networks that turn VGG's features back into images."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from gan_style.nn.blocks import ReflectionPad
@@ -76,28 +74,6 @@ class Painter(nn.Module):
                 name, skip = next(skips)
                 y = y + skip(features[name])
         return y
-
-    @torch.no_grad()
-    def at(self, strength: float, start: Mapping[str, Tensor]) -> "Painter":
-        """A painter between the start (0), itself (1), and beyond.
-
-        The decoder's weights lie on the line through both; what was 0 at the start is multiplied.
-        So the learned difference is scaled, where it is linear; network interpolation, as Wang et
-        al. 2019 (Deep Network Interpolation for Continuous Imagery Effect Transition).
-
-        Args:
-            strength: 0 is the start, 1 changes nothing.
-            start: state of the decoder that training began with.
-        """
-        other = deepcopy(self)
-        for key, value in other.decoder.state_dict().items():
-            value.copy_(start[key].to(value) + strength * (value - start[key].to(value)))
-        branches = (*other.blocks, *other.skips.values())
-        grown = [list(branch.modules())[-1] for branch in branches]
-        for layer in grown:
-            for parameter in layer.parameters():
-                parameter.mul_(strength)
-        return other
 
 
 def _code_block() -> nn.Sequential:
