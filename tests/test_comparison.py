@@ -188,7 +188,7 @@ def test_weights_of_a_run_are_inputs_too(calls, compare, train, toy):
 def test_a_run_of_one_way_is_compared_without_the_way_back(calls, compare, train_alone, toy):
     train_alone(
         method="quick", sides="one", vgg="random", blocks=1, width_discriminator=4, domain=str(toy),
-        size=32, load_size=32, images=1, sample_every=0, threads=1, run_dir="run",
+        judge_scales=1, size=32, load_size=32, images=1, sample_every=0, threads=1, run_dir="run",
     )  # fmt: skip
     record, _ = compare('[methods.quick]\nrun = "run"\n')
     assert ["--direction=a2b" in call for call in calls] == [True]
