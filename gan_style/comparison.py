@@ -47,7 +47,7 @@ from gan_style.images import (
     scaled_size,
     to_array,
 )
-from gan_style.method import Paper, TrainedMethod
+from gan_style.method import BACK, Direction, Paper, TrainedMethod
 from gan_style.metrics import kid
 from gan_style.pages.record import REAL, UNCHANGED
 from gan_style.pairs import (
@@ -657,7 +657,7 @@ class Bench:
         one_sided = record and len(checkpoint.directions(methods.load(name), record)) == 1
         if both_ways and not one_sided:
             back = folder / "reconstructed"
-            way = {"a2b": "b2a", "b2a": "a2b"}[str(options["direction"])]
+            way = BACK[config.convert("direction", options["direction"], Direction)]
             again = [*source, *_flags(options | {"direction": way})]
             self._translate(stages, "translate back", back, made, again, precision, files, row)
         shared = ("preset", "weights", "precision")

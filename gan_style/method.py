@@ -13,6 +13,7 @@ from gan_style.errors import ConfigError
 Side = Literal["a", "b"]
 Direction = Literal["a2b", "b2a"]
 ENDS: dict[Direction, tuple[Side, Side]] = {"a2b": ("a", "b"), "b2a": ("b", "a")}  # from, to
+BACK: dict[Direction, Direction] = {"a2b": "b2a", "b2a": "a2b"}
 
 
 STYLE_FILE = 30  # bytes a pixel of a style as it was read: in 8 bits, as a tensor, and padded

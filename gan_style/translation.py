@@ -37,6 +37,7 @@ from gan_style.images import (
     resize,
     save_image,
     scaled_size,
+    spread,
     to_array,
     to_grey,
     to_tensor,
@@ -48,6 +49,7 @@ from gan_style.progress import Bar
 from gan_style.reading import read_bytes
 
 CHROMA = 32  # levels between the channels of a grey mask: a JPEG may have some
+SEEN = 50  # contents whose size is looked at
 FAR = 1.75  # times the scale of training, from where on the strokes look like other ones
 LIGHT = 128  # the lightest level of a mask: below are labels, 1 for what is meant
 PIXELS_A_BATCH = 2**20  # of equal-sized images together on an accelerator: 16 of 256x256
@@ -297,14 +299,14 @@ def strokes(trained: Mapping[str, Any], jobs: Sequence[Job], how: How) -> str:
     Args:
         trained: the options of a run's images: those of scale_shorter_and_crop were all scaled to
             one shorter side, so that what was learned is of that scale.
-        jobs: with the contents, of which the middle one counts.
+        jobs: with the contents; of SEEN of them the middle one counts.
         how: may scale them down.
     """
     if trained.get("preprocess") != "scale_shorter_and_crop":
         return ""
     learned = build(DataConfig, trained).scaled_shorter
     full: list[tuple[int, int]] = []
-    for job in jobs:
+    for job in spread(jobs, SEEN):
         with suppress(ImageError):  # what can't be read is told when its turn comes
             width, height = image_size(job.content)
             full.append((height, width))

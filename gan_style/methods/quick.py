@@ -41,7 +41,7 @@ from gan_style import strips, weights
 from gan_style.config import at_least, at_most, did_you_mean
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
-from gan_style.method import ENDS, Batch, Direction, Paper, Side, Styles, TrainedMethod
+from gan_style.method import BACK, ENDS, Batch, Direction, Paper, Styles, TrainedMethod
 from gan_style.nn.blocks import frozen
 from gan_style.nn.decoders import Painter
 from gan_style.nn.discriminators import FeatureDiscriminator
@@ -68,10 +68,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
-CHANNELS = {
-    "relu1_1": 64, "relu1_2": 64, "relu2_1": 128, "relu2_2": 128, "relu3_1": 256, "relu3_2": 256,
-    "relu3_3": 256, "relu3_4": 256, "relu4_1": 512,
-}  # fmt: skip
+# What a discriminator may see: no deeper than the code, which says how small an image may be.
+JUDGED = (
+    "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu3_4",
+    "relu4_1",
+)  # fmt: skip
 CODE = Painter.CODE
 SHIFT = 8  # the image is shifted by up to this fraction of its sides
 STRONGEST = 2.0
@@ -107,10 +108,8 @@ class Config:
         if not self.learning_rate > 0:
             raise ConfigError(f"--learning_rate is {self.learning_rate}, but must be above 0")
         for layer in self.seen:
-            if layer not in CHANNELS:
-                raise ConfigError(
-                    f"--judge_layers names {layer!r}: {did_you_mean(layer, list(CHANNELS))}"
-                )
+            if layer not in JUDGED:
+                raise ConfigError(f"--judge_layers names {layer!r}: {did_you_mean(layer, JUDGED)}")
 
     @property
     def seen(self) -> tuple[str, ...]:
@@ -132,9 +131,7 @@ class Method(TrainedMethod):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        ways: tuple[Direction, ...] = ("a2b", "b2a")
-        if config.sides == "one":
-            ways = (config.direction,)
+        ways = tuple(ENDS) if config.sides == "two" else (config.direction,)
         self.directions: Mapping[Direction, str] = {
             way: "gen_{}{}".format(*ENDS[way]) for way in ways
         }
@@ -144,11 +141,12 @@ class Method(TrainedMethod):
             "generator": self.averaged,
             "discriminator": tuple(self.judges.values()),
         }
-        channels = {layer: CHANNELS[layer] for layer in config.seen}
         for name in self.players["generator"]:
             setattr(self, name, Painter(config.blocks))
         for name in self.players["discriminator"]:
-            judge = FeatureDiscriminator(channels, config.judge_scales, config.width_discriminator)
+            judge = FeatureDiscriminator(
+                config.seen, config.judge_scales, config.width_discriminator
+            )
             setattr(self, name, judge)
         self.gan = adversarial.LOSSES["hinge"]
         # Two positions of relu4_1 that a pad can mirror, in the smallest image that is seen.
@@ -250,8 +248,7 @@ class Method(TrainedMethod):
                 kept = self._vgg_for(x)(shift(x), [CODE])[CODE]
                 terms[f"content_{source}"] = c.lambda_content * content_loss(seen[0][CODE], kept)
             if c.sides == "two" and c.lambda_cycle > 0:
-                back: Direction = "b2a" if way == "a2b" else "a2b"
-                again = self._painted(back, fake)
+                again = self._painted(BACK[way], fake)
                 terms[f"cycle_{source}"] = c.lambda_cycle * F.l1_loss(again, x)
             made[way] = [{layer: features[layer].detach() for layer in c.seen} for features in seen]
         yield "generator", terms
@@ -269,12 +266,11 @@ class Method(TrainedMethod):
         """For each direction: the real image, its translation and, two-sided, the way back."""
         grids: dict[str, dict[str, Tensor]] = {}
         for way in self.directions:
-            source: Side = ENDS[way][0]
-            translated = self.translate_in(way, batch[source])
-            grids[way] = {"real": batch[source], "translated": translated}
+            real = batch[ENDS[way][0]]
+            translated = self.translate_in(way, real)
+            grids[way] = {"real": real, "translated": translated}
             if self.config.sides == "two":
-                back: Direction = "b2a" if way == "a2b" else "a2b"
-                grids[way]["back"] = self.translate_in(back, translated)
+                grids[way]["back"] = self.translate_in(BACK[way], translated)
         return grids
 
 

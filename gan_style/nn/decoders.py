@@ -1,11 +1,11 @@
 """Networks that turn VGG's features back into images."""
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from torch import Tensor, nn
 
 from gan_style.nn.blocks import ReflectionPad
+from gan_style.nn.vgg import channels
 
 # Channels in and out, and whether a doubling of the size follows.
 ADAIN = (
@@ -29,8 +29,8 @@ def adain_decoder() -> nn.Sequential:
     therefore state-dict keys are those of naoto0804/pytorch-AdaIN, so that its decoder.pth fits.
     """
     layers: list[nn.Module] = []
-    for channels, out, doubles in ADAIN:
-        layers += [ReflectionPad(1), nn.Conv2d(channels, out, 3), nn.ReLU()]
+    for entering, out, doubles in ADAIN:
+        layers += [ReflectionPad(1), nn.Conv2d(entering, out, 3), nn.ReLU()]
         if doubles:
             layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
     return nn.Sequential(*layers[:-1])  # an image has no ReLU
@@ -50,16 +50,15 @@ class Painter(nn.Module):
     """
 
     CODE = "relu4_1"
-    # In the order in which the decoder meets their sizes.
-    CHANNELS: ClassVar[Mapping[str, int]] = {"relu3_1": 256, "relu2_1": 128, "relu1_1": 64}
-    LAYERS = (*CHANNELS, CODE)
+    SKIPS = ("relu3_1", "relu2_1", "relu1_1")  # in the order in which the decoder meets their sizes
+    LAYERS = (*SKIPS, CODE)
 
     def __init__(self, blocks: int) -> None:
         super().__init__()
         self.decoder = adain_decoder()
         self.blocks = nn.ModuleList(_code_block() for _ in range(blocks))
         self.skips = nn.ModuleDict(
-            {layer: _zeros(nn.Conv2d(count, count, 1)) for layer, count in self.CHANNELS.items()}
+            {layer: _zeros(nn.Conv2d(channels(layer), channels(layer), 1)) for layer in self.SKIPS}
         )
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:

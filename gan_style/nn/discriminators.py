@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gan_style.nn.blocks import InstanceNorm, init_normal
+from gan_style.nn.vgg import channels
 
 
 class PatchDiscriminator(nn.Module):
@@ -67,7 +68,7 @@ class PixelDiscriminator(nn.Module):
 
 
 class FeatureDiscriminator(nn.Module):
-    """Judges features of a frozen network, layer by layer, at several sizes of the image.
+    """Judges features of a frozen VGG, layer by layer, at several sizes of the image.
 
     As Sauer et al. 2021 (Projected GANs Converge Faster) and Kumari et al. 2022 (Ensembling
     Off-the-shelf Models for GAN Training): features that already tell textures apart find a brush
@@ -79,15 +80,15 @@ class FeatureDiscriminator(nn.Module):
     shallow; the image is seen at several sizes instead.
 
     Args:
-        channels: layer -> how many it has.
+        layers: of VGG that the heads see.
         scales: sizes of the image: whole, halved, ...
         width: channels of a head.
     """
 
-    def __init__(self, channels: Mapping[str, int], scales: int, width: int = 64) -> None:
+    def __init__(self, layers: Sequence[str], scales: int, width: int = 64) -> None:
         super().__init__()
         self.heads = nn.ModuleList(
-            nn.ModuleDict({layer: _head(count, width) for layer, count in channels.items()})
+            nn.ModuleDict({layer: _head(channels(layer), width) for layer in layers})
             for _ in range(scales)
         )
 
@@ -100,9 +101,9 @@ class FeatureDiscriminator(nn.Module):
         ]
 
 
-def _head(channels: int, width: int) -> nn.Sequential:
+def _head(entering: int, width: int) -> nn.Sequential:
     return nn.Sequential(
-        spectral_norm(nn.Conv2d(channels, width, 1)),
+        spectral_norm(nn.Conv2d(entering, width, 1)),
         nn.LeakyReLU(0.2),
         spectral_norm(nn.Conv2d(width, width, 3, padding=1)),
         nn.LeakyReLU(0.2),

@@ -151,6 +151,11 @@ class VGG(nn.Module):
                 each.bias.copy_(state[key.replace("weight", "bias")])  # type: ignore[union-attr]
 
 
+def channels(layer: str) -> int:
+    """How many a layer has, by its name; of either depth."""
+    return CHANNELS[int(layer[4]) - 1]
+
+
 def _position(key: str) -> int:
     return int(key.split(".")[-2])
 
@@ -177,7 +182,7 @@ def _layer(
     entering = CHANNELS[block - 2] if first and block > 1 else CHANNELS[block - 1]
     entering = 3 if name == "conv1_1" else entering
     convolution = nn.Conv2d if padding == "zeros" else _PaddedConv2d
-    return convolution(entering, CHANNELS[block - 1], 3, padding=1, padding_mode=padding)
+    return convolution(entering, channels(name), 3, padding=1, padding_mode=padding)
 
 
 class _PaddedConv2d(nn.Conv2d):
