@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial, reduce, singledispatch
-from itertools import chain, tee
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -375,9 +375,25 @@ def _painted(vgg: VGG, painter: Painter, image: _Map) -> _Map:
 
 
 def _shared(source: _Map) -> tuple[_Map, _Map]:
-    """A map for two readers who go through it side by side, each once."""
-    first, second = tee(source.strips())
-    return replace(source, strips=lambda: first), replace(source, strips=lambda: second)
+    """A map for two readers who go through it side by side, each once.
+
+    As itertools.tee, but that holds 57 strips at a time until both readers are past the last.
+    """
+    strips = source.strips()
+    first: deque[Tensor] = deque()
+    second: deque[Tensor] = deque()
+
+    def read(waiting: deque[Tensor]) -> Strips:
+        while True:
+            if not waiting:
+                try:
+                    first.append(next(strips))
+                except StopIteration:
+                    return
+                second.append(first[-1])
+            yield waiting.popleft()
+
+    return replace(source, strips=lambda: read(first)), replace(source, strips=lambda: read(second))
 
 
 # Layers
