@@ -118,16 +118,21 @@ def shifter(side=32):
     return shift
 
 
-def normed(f):
+def normed(f, epsilon=1e-5):
     mean = f.mean((2, 3), keepdim=True)
     variance = ((f - mean) ** 2).mean((2, 3), keepdim=True)
-    return (f - mean) / (variance + 1e-5).sqrt()
+    return (f - mean) / (variance + epsilon).sqrt()
+
+
+def blocks_of_eight(x):
+    n, c, height, width = x.shape
+    return x.reshape(n, c, height // 8, 8, width // 8, 8).mean((3, 5))
 
 
 @pytest.mark.parametrize("sides", ["one", "two"])
 def test_a_step_is_that_of_the_recipe(sides):
     weights = {"lambda_adversarial": 0.7, "lambda_content": 1.3, "lambda_cycle": 2.5}
-    method = make(sides=sides, direction="b2a", **weights).double()
+    method = make(sides=sides, direction="b2a", lambda_tone=0.9, **weights).double()
     method.vgg.double()
     for name in method.averaged:
         moved(getattr(method, name))
@@ -151,6 +156,8 @@ def test_a_step_is_that_of_the_recipe(sides):
         ours[f"adversarial_{target}"] = 0.7 * sum(-s.mean() for s in scores)
         codes = [normed(t.encode(shift(y))["relu4_1"]) for y in (fake, x)]
         ours[f"content_{source}"] = 1.3 * ((codes[0] - codes[1]) ** 2).mean()
+        tones = [normed(blocks_of_eight(y.mean(1, keepdim=True)), 0.05**2) for y in (fake, x)]
+        ours[f"tone_{source}"] = 0.9 * ((tones[0] - tones[1]) ** 2).mean()
         if sides == "two":
             again = t.paint(f"gen_{target}{source}", fake)
             ours[f"cycle_{source}"] = 2.5 * (again - x).abs().mean()
@@ -180,6 +187,17 @@ def test_the_content_of_an_image_is_no_matter_of_contrast_and_brightness_of_its_
     scale, offset = torch.rand(2, 5, 1, 1) + 0.5, torch.randn(2, 5, 1, 1)
     assert quick.content_loss(scale * code + offset, code) < 1e-8
     assert quick.content_loss(code.flip(-1), code) > 1
+
+
+def test_tones_are_free_in_brightness_and_hue_but_not_in_which_place_is_the_lighter():
+    ramp = torch.linspace(0.2, 0.8, 64).expand(1, 3, 64, 64)
+    tinted = ramp * torch.tensor([1.2, 0.5, 0.9]).view(1, 3, 1, 1) + 0.1
+    assert quick.tone_loss(tinted, ramp) < 1e-3
+    assert quick.tone_loss(1 - ramp, ramp) == pytest.approx(4, rel=0.1)  # each place at -1 times
+    fine = torch.tensor([-0.1, 0.1]).repeat(32).expand(1, 3, 64, 64)  # a stroke is no tone
+    assert quick.tone_loss(ramp + fine, ramp) < 1e-6
+    noise = 1e-3 * torch.randn(2, 1, 3, 64, 64)  # nor is the noise of a plain sky
+    assert quick.tone_loss(0.5 + noise[0], 0.5 + noise[1]) < 1e-3
 
 
 def test_a_shift_moves_all_that_it_is_given_alike():

@@ -11,19 +11,24 @@ With F(x) the features of x and S a random shift, the same for both x and G(x) i
 
     G:  -lambda_adversarial * sum over heads h of mean h(F(S G(x)))
         + lambda_content * mean (IN F4(S G(x)) - IN F4(S x))^2
+        + lambda_tone * mean (IN T(G(x)) - IN T(x))^2
         + lambda_cycle * mean |G'(G(x)) - x|, two-sided, with the generator G' of the other way
     D:  1/2 sum over heads of mean max(0, 1 - h(F(S y))) + mean max(0, 1 + h(F(S G(x))))
 
-where x is in [0, 1], F4 is relu4_1 and IN an instance norm without weights. The heads see the whole
-image, halved, and halved again: with fewer sizes plain skies fill with a regular pattern. The shift
-keeps that pattern from hiding in the grid of VGG's poolings. The discriminator gets the features of
-the generator's own turn, made before its step. Adam (0.5, 0.99).
+where x is in [0, 1], F4 is relu4_1, T the mean of the channels over 8 x 8 pixels and IN an instance
+norm without weights. Features know edges better than which side of them is the lighter: without the
+tones, dark backgrounds turn pale and faces black. The heads see the whole image, halved, and halved
+again: with fewer sizes plain skies fill with a regular pattern. The shift keeps that pattern from
+hiding in the grid of VGG's poolings. The discriminator gets the features of the generator's own
+turn, made before its step. Adam (0.5, 0.99), five times as fast for the heads, which begin with
+nothing when the generator can paint already.
 
 Sources: Huang, Belongie 2017 (the decoder and the statistics that are style); Sauer et al. 2021 and
 Kumari et al. 2022 (discriminators on frozen features); Zhang, Dauphin, Ma 2019 (branches that begin
-as 0); Miyato et al. 2018 (spectral norm); Lim, Ye 2017 (hinge); Zhao et al. 2020 (both collections
-shifted alike, DiffAugment); Park et al. 2020 (one-sided translation). The combination and its
-constants are this project's, chosen by the trials in docs/quick.md.
+as 0); Miyato et al. 2018 (spectral norm); Heusel et al. 2017 (a faster discriminator); Lim, Ye 2017
+(hinge); Zhao et al. 2020 (both collections shifted alike, DiffAugment); Park et al. 2020 (one-sided
+translation). The combination and its constants are this project's, chosen by the trials in
+docs/quick.md.
 
 Differences from the paper: there is none; docs/quick.md says what was tried.
 """
@@ -74,6 +79,8 @@ JUDGED = (
     "relu4_1",
 )  # fmt: skip
 CODE = Painter.CODE
+STRIDE = 8  # pixels of an image to one place of its code
+PLAIN = 0.05  # an image whose tones deviate by less has none to keep
 SHIFT = 8  # the image is shifted by up to this fraction of its sides
 STRONGEST = 2.0
 
@@ -93,20 +100,23 @@ class Config:
     width_discriminator: int = 64  # channels of their heads
     lambda_adversarial: float = 1.0  # weight of what the discriminator says
     lambda_content: float = 1.5  # weight of the content's features; more is gentler
+    lambda_tone: float = 1.0  # weight of where it is lighter and where darker
     lambda_cycle: float = 4.0  # of x -> y -> x against x, in two-sided training; 0 leaves it out
-    learning_rate: float = 2e-4  # Adam's, of both players
+    learning_rate: float = 2e-4  # Adam's, of the generators
+    learning_rate_discriminator: float = 1e-3  # and of the discriminators
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from."""
         at_least(1, judge_scales=self.judge_scales, width_discriminator=self.width_discriminator)
         at_most(4, judge_scales=self.judge_scales)
         at_most(16, blocks=self.blocks)
-        names = ("blocks", "lambda_adversarial", "lambda_content", "lambda_cycle")
+        names = ("blocks", "lambda_adversarial", "lambda_content", "lambda_tone", "lambda_cycle")
         at_least(0, **{name: getattr(self, name) for name in names})
         if not 0 <= self.alpha <= STRONGEST:
             raise ConfigError(f"--alpha is {self.alpha}, but must be in [0, {STRONGEST:g}]")
-        if not self.learning_rate > 0:
-            raise ConfigError(f"--learning_rate is {self.learning_rate}, but must be above 0")
+        for name in ("learning_rate", "learning_rate_discriminator"):
+            if not (rate := getattr(self, name)) > 0:
+                raise ConfigError(f"--{name} is {rate}, but must be above 0")
         for layer in self.seen:
             if layer not in JUDGED:
                 raise ConfigError(f"--judge_layers names {layer!r}: {did_you_mean(layer, JUDGED)}")
@@ -124,9 +134,9 @@ class Method(TrainedMethod):
     """
 
     adjustable: ClassVar[tuple[str, ...]] = ("direction", "alpha")
-    multiple = 8  # three poolings, three doublings
+    multiple = STRIDE  # three poolings, three doublings
     # Measured on a CPU: the encoder's 64 channels, kept for the skip, and the decoder's.
-    bytes_per_pixel = 1400.0
+    bytes_per_pixel = 1300.0
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -179,8 +189,9 @@ class Method(TrainedMethod):
         """As measured, and large contents in strips."""
         pixels = content[0] * content[1]
         if pixels > strips.WHOLE:
-            # What waits for the deeper layers: 80 rows of relu1_1, 38 of relu2_1, 13 of relu3_1.
-            return strips.WORKING + 36 * pixels + 34_000 * content[1]
+            # A row's: 80 rows of relu1_1, 38 of relu2_1 and 13 of relu3_1 wait for the deeper
+            # layers, 34,000 bytes; the rest, and what a pixel takes, is as measured at 4 to 12 MP.
+            return strips.WORKING + 50 * pixels + 100_000 * content[1]
         return super().bytes_for(content, styles)
 
     @property
@@ -190,7 +201,9 @@ class Method(TrainedMethod):
 
     def optimizer(self, player: str, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """One Adam for the generators, one for the discriminators."""
-        return torch.optim.Adam(parameters, self.config.learning_rate, (0.5, 0.99), fused=True)
+        c = self.config
+        rate = c.learning_rate if player == "generator" else c.learning_rate_discriminator
+        return torch.optim.Adam(parameters, rate, (0.5, 0.99), fused=True)
 
     def translate(self, content: Tensor, style: Styles = None) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] through the generator of `direction`; `style` is unread."""
@@ -247,6 +260,8 @@ class Method(TrainedMethod):
             if c.lambda_content > 0:
                 kept = self._vgg_for(x)(shift(x), [CODE])[CODE]
                 terms[f"content_{source}"] = c.lambda_content * content_loss(seen[0][CODE], kept)
+            if c.lambda_tone > 0:
+                terms[f"tone_{source}"] = c.lambda_tone * tone_loss(fake, x)
             if c.sides == "two" and c.lambda_cycle > 0:
                 again = self._painted(BACK[way], fake)
                 terms[f"cycle_{source}"] = c.lambda_cycle * F.l1_loss(again, x)
@@ -279,8 +294,23 @@ def content_loss(made: Tensor, content: Tensor) -> Tensor:
 
     Means and deviations are style (Huang & Belongie 2017): so colours and contrast are free.
     """
-    wide = torch.promote_types(made.dtype, torch.float32)  # half precision has no moments to spare
-    return F.mse_loss(F.instance_norm(made.to(wide)), F.instance_norm(content.to(wide)))
+    return F.mse_loss(*(F.instance_norm(_wide(x)) for x in (made, content)))
+
+
+def tone_loss(made: Tensor, content: Tensor) -> Tensor:
+    """Mean squared difference of the tones of images (N, C, H, W) in [0, 1].
+
+    Tones are means over the channels and 8 x 8 pixels, with mean 0 and deviation 1 over an image,
+    so that brightness and contrast are free; those of a plain image, with a deviation of much less
+    than 0.05, count less.
+    """
+    tones = (F.avg_pool2d(_wide(x).mean(1, keepdim=True), STRIDE) for x in (made, content))
+    return F.mse_loss(*(F.instance_norm(each, eps=PLAIN**2) for each in tones))
+
+
+def _wide(x: Tensor) -> Tensor:
+    """At least float32: half precision has no moments to spare."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _sum(term: Callable[[Tensor], Tensor], scores: Sequence[Tensor]) -> Tensor:
