@@ -95,7 +95,7 @@ def translate(
             curve; 0 writes neither.
         resume: keep the images that the same command made of the same images, and go on with the
             one that was interrupted; what other weights or options made is made again.
-        weights: raw as trained; ema, their running average; or best, raw when KID was lowest.
+        weights: raw as trained; ema, their running average; or best, that when KID was lowest.
         overwrite: replace images that are in the output folder already.
         format: png, jpg, webp or tiff; png, or what --out ends in, when not given.
         batch_size: images at once; chosen by their size when not given.
@@ -557,7 +557,7 @@ def cost(
     Args:
         run: run folder.
         method: instead of a run.
-        weights: raw as trained; ema, their running average; or best, raw when KID was lowest.
+        weights: raw as trained; ema, their running average; or best, that when KID was lowest.
         sizes: sides of square images in pixels, joined by commas; "" times nothing.
         limit: seconds a size, after which no run is begun.
         runs: that count, after some that don't; 10 on a CPU and 50 on a GPU when not given.

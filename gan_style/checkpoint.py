@@ -4,7 +4,7 @@ Nothing here pickles: tensors are safetensors, everything around them is JSON in
 
     <run>/gen_ab.safetensors                     weights as trained; config.json is in the metadata
     <run>/gen_ab.ema.safetensors                 their running average
-    <run>/gen_ab.best.safetensors                as trained when KID, in the metadata, was lowest
+    <run>/gen_ab.best.safetensors                the averages when KID, in the metadata, was lowest
     <run>/checkpoints/<images>/state.safetensors what is one for all processes
     <run>/checkpoints/<images>/process_0.safetensors     pools and random states of each
 """

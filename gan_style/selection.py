@@ -4,7 +4,7 @@ For each direction between two collections it is the KID, by Inception's feature
 translations of test images of one side against test images of the other. These are the same images
 every time, spread over their folder, scaled as for training and cropped in the middle. They are
 translated in fp32, whatever the precision of the training, rounded to 8 bits as in a PNG, by the
-weights as trained.
+averaged weights, or, in a run that keeps no averages, the weights as trained.
 
 Two other KIDs say what that is worth: of the same test images left alone, which need no training,
 and of real ones, training images of the target, which is as close as one can come.
@@ -42,6 +42,7 @@ class Score:
     std: float  # spread over halves of the test images
     test_images: int  # of the side that has fewer
     images: int  # trained before
+    averaged: bool = False  # weights, not those as trained; runs of before this had none of such
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +229,11 @@ class Scorer:
         return [f"{path.parent.name}/{path.name}" for paths in chosen for path in paths]
 
     def score(
-        self, weights: Mapping[str, Mapping[str, Tensor]], images: int, device: torch.device
+        self,
+        weights: Mapping[str, Mapping[str, Tensor]],
+        images: int,
+        device: torch.device,
+        averaged: bool = False,
     ) -> dict[Direction, Score]:
         """Direction -> KID; without those whose translations are no numbers.
 
@@ -236,6 +241,7 @@ class Scorer:
             weights: network -> its state.
             images: that it was trained on.
             device: to compute on.
+            averaged: whether the weights are.
         """
         self.method.to(device)
         self.features.to(device)
@@ -254,6 +260,7 @@ class Scorer:
                     std=found["std"],
                     test_images=int(found["images"]),
                     images=images,
+                    averaged=averaged,
                 )
         return scores
 

@@ -645,11 +645,17 @@ class Trainer:
     def score(self) -> str:
         """Compute KID in all directions and remember the weights of the lowest.
 
+        They are the averages where the run keeps some: these are calmer, and what one would take.
         KIDs of different images can't be compared: where a test image was lost, all begins anew.
         """
         assert self.scorer
-        weights = {n: self.net(n).state_dict() for n in self.method.directions.values()}
-        made = weights, self.progress.images, self.accelerator.device
+        nets = self.method.directions.values()
+        averaged = all(name in self.averages for name in nets)
+        weights = {
+            name: (self.averages[name].module if averaged else self.net(name)).state_dict()
+            for name in nets
+        }
+        made = weights, self.progress.images, self.accelerator.device, averaged
         found, said = self.scorer.score(*made), []
         while self.scorer.files != self.scores.files:
             self.scores = Scores()
@@ -763,7 +769,8 @@ class Trainer:
             checkpoint.save_network(average.module, path, self.record)
         for direction, score in self.scores.best.items():
             path = checkpoint.weights_file(self.run, self.method.directions[direction], "best")
-            note = {"direction": direction, "weights": "as trained (raw)", **asdict(score)}
+            of = "averaged (ema)" if score.averaged else "as trained (raw)"
+            note = {"direction": direction, "weights": of, **asdict(score)}
             note |= self.scores.references(direction)
             checkpoint.save_weights(
                 self.scores.weights[direction], path, config=self.record, kid=note

@@ -57,10 +57,14 @@ def kids(monkeypatch):
     def plan(**sequences):
         values = {direction: iter(sequence) for direction, sequence in sequences.items()}
 
-        def score(self, weights, images, device):
+        def score(self, weights, images, device, averaged):
             return {
                 direction: selection.Score(
-                    kid=float(next(sequence)), std=0.5, test_images=4, images=images
+                    kid=float(next(sequence)),
+                    std=0.5,
+                    test_images=4,
+                    images=images,
+                    averaged=averaged,
                 )
                 for direction, sequence in values.items()
             }
@@ -181,18 +185,21 @@ def test_the_test_images_are_the_same_ones_spread_over_the_folder(train_kid, tmp
 
 
 @pytest.mark.slow
-def test_the_best_are_the_weights_of_the_lowest_kid(train_kid, kids):
+@pytest.mark.parametrize(("ema", "averaged"), [(0.9, "ema."), (0, "")])
+def test_the_best_are_the_weights_of_the_lowest_kid(train_kid, kids, ema, averaged):
     kids(a2b=[3, 1, 2], b2a=[3, 2, 1])
-    said = train_kid(images=9, run_dir="run")
+    said = train_kid(images=9, run_dir="run", ema=ema)
     kids(a2b=[3, 1], b2a=[3, 2])
-    train_kid(images=6, run_dir="shorter")
+    train_kid(images=6, run_dir="shorter", ema=ema)
     run, then = weights("run"), weights("shorter")
-    assert same({"": run["gen_ab.best.safetensors"]}, {"": then["gen_ab.safetensors"]})
-    assert not same({"": run["gen_ab.best.safetensors"]}, {"": run["gen_ab.safetensors"]})
-    assert same({"": run["gen_ba.best.safetensors"]}, {"": run["gen_ba.safetensors"]})
+    of = f"{averaged}safetensors"
+    assert same({"": run["gen_ab.best.safetensors"]}, {"": then[f"gen_ab.{of}"]})
+    assert not same({"": run["gen_ab.best.safetensors"]}, {"": run[f"gen_ab.{of}"]})
+    assert same({"": run["gen_ba.best.safetensors"]}, {"": run[f"gen_ba.{of}"]})
     assert note("run", "gen_ab") == {
-        "direction": "a2b", "weights": "as trained (raw)",
-        "kid": 1.0, "std": 0.5, "test_images": 4, "images": 6, "unchanged": 2.5,
+        "direction": "a2b", "weights": "averaged (ema)" if averaged else "as trained (raw)",
+        "averaged": bool(averaged), "kid": 1.0,
+        "std": 0.5, "test_images": 4, "images": 6, "unchanged": 2.5,
     }  # fmt: skip
     assert note("run", "gen_ba")["images"] == 9
     assert not list(Path("run").glob("disc*.best*"))
@@ -325,14 +332,14 @@ def test_translate_takes_the_best_weights_and_says_whose_they_are(train_kid, gan
     assert "best weights (KID 1.0000 after 6 images; unchanged: 2.5000)" in said
     kids(a2b=[1], b2a=[2])
     train_kid(images=3, run_dir="then")
-    gan_style("translate", run="then", content=toy / "testA", out="then_raw")
-    gan_style("translate", run="run", content=toy / "testA", out="raw")
-    best, then, raw = (
+    gan_style("translate", run="then", content=toy / "testA", weights="ema", out="then_ema")
+    gan_style("translate", run="run", content=toy / "testA", weights="ema", out="ema")
+    best, then, last = (
         np.stack([to_array(load_image(path)) for path in list_images(Path(folder))])
-        for folder in ("best", "then_raw", "raw")
+        for folder in ("best", "then_ema", "ema")
     )
     assert (best == then).all()
-    assert (best != raw).any()
+    assert (best != last).any()
 
 
 def test_without_a_kid_there_are_no_best_weights(train_kid, gan_style, toy, refusal):
