@@ -294,7 +294,7 @@ def content_loss(made: Tensor, content: Tensor) -> Tensor:
 
     Means and deviations are style (Huang & Belongie 2017): so colours and contrast are free.
     """
-    return F.mse_loss(*(F.instance_norm(_wide(x)) for x in (made, content)))
+    return F.mse_loss(F.instance_norm(_wide(made)), F.instance_norm(_wide(content)))
 
 
 def tone_loss(made: Tensor, content: Tensor) -> Tensor:
@@ -304,8 +304,12 @@ def tone_loss(made: Tensor, content: Tensor) -> Tensor:
     so that brightness and contrast are free; those of a plain image, with a deviation of much less
     than 0.05, count less.
     """
-    tones = (F.avg_pool2d(_wide(x).mean(1, keepdim=True), STRIDE) for x in (made, content))
-    return F.mse_loss(*(F.instance_norm(each, eps=PLAIN**2) for each in tones))
+    return F.mse_loss(_tones(made), _tones(content))
+
+
+def _tones(images: Tensor) -> Tensor:
+    means = F.avg_pool2d(_wide(images).mean(1, keepdim=True), STRIDE)
+    return F.instance_norm(means, eps=PLAIN**2)
 
 
 def _wide(x: Tensor) -> Tensor:
