@@ -42,7 +42,7 @@ class Score:
     std: float  # spread over halves of the test images
     test_images: int  # of the side that has fewer
     images: int  # trained before
-    averaged: bool = False  # weights, not those as trained; runs of before this had none of such
+    averaged: bool = False  # its weights; runs of before this was asked had those as trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +65,14 @@ class Scores:
     yardsticks: dict[Direction, Yardstick] = field(default_factory=dict)
 
     def add(self, direction: Direction, score: Score, weights: Mapping[str, Tensor]) -> None:
-        """Take note of a score; of equal ones the first stays the best."""
+        """Take note of a score; of equal ones the first stays the best.
+
+        KIDs of averaged weights and of those as trained aren't compared: with another kind the best
+        starts anew.
+        """
         self.last[direction] = score
-        if direction not in self.best or score.kid < self.best[direction].kid:
+        best = self.best.get(direction)
+        if best is None or score.averaged != best.averaged or score.kid < best.kid:
             self.best[direction] = score
             self.weights[direction] = {
                 key: value.detach().to("cpu", copy=True) for key, value in weights.items()

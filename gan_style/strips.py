@@ -387,10 +387,12 @@ def _shared(source: _Map) -> tuple[_Map, _Map]:
         while True:
             if not waiting:
                 try:
-                    first.append(next(strips))
+                    strip = next(strips)
                 except StopIteration:
                     return
-                second.append(first[-1])
+                first.append(strip)
+                second.append(strip)
+                del strip
             yield waiting.popleft()
 
     return replace(source, strips=lambda: read(first)), replace(source, strips=lambda: read(second))

@@ -300,6 +300,27 @@ def test_of_equal_kids_the_first_is_the_best():
     assert scores.weights["a2b"]["weight"].tolist() == [12.0]
 
 
+def test_kids_of_averages_and_of_an_old_run_are_not_compared(
+    train_kid, kids, monkeypatch
+):
+    kids(a2b=[1, 3, 4])
+    state = selection.Scores.state
+
+    def then(self):  # a checkpoint of when KID was of the weights as trained
+        found = state(self)
+        for name in ("last", "best"):
+            for score in found[name].values():
+                del score["averaged"]
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(selection.Scores, "state", then)
+        train_kid(images=3, run_dir="run")
+    said = train_kid(images=9, run_dir="run", resume="auto")
+    assert "a2b 3.0000 ± 0.5000 (the lowest so far; unchanged" in said
+    assert "a2b 4.0000 ± 0.5000 (lowest 3.0000 at 6; unchanged" in said
+
+
 def test_a_line_is_of_the_directions_that_were_computed_last():
     scores = selection.Scores(images=6)
     assert scores.line() == "KID after 6 images: translations hold NaN"

@@ -196,8 +196,9 @@ def test_tones_are_free_in_brightness_and_hue_but_not_in_which_place_is_the_ligh
     assert quick.tone_loss(1 - ramp, ramp) == pytest.approx(4, rel=0.1)  # each place at -1 times
     fine = torch.tensor([-0.1, 0.1]).repeat(32).expand(1, 3, 64, 64)  # a stroke is no tone
     assert quick.tone_loss(ramp + fine, ramp) < 1e-6
+    torch.manual_seed(0)
     noise = 1e-3 * torch.randn(2, 1, 3, 64, 64)  # nor is the noise of a plain sky
-    assert quick.tone_loss(0.5 + noise[0], 0.5 + noise[1]) < 1e-3
+    assert quick.tone_loss(0.5 + noise[0], 0.5 + noise[1]) < 1e-4
 
 
 def test_a_shift_moves_all_that_it_is_given_alike():
@@ -316,12 +317,25 @@ def test_a_large_image_is_painted_in_strips_as_it_is_whole(rows, monkeypatch):
         ({"judge_layers": "relu2_1,relu9_1"}, "--judge_layers names 'relu9_1'"),
         ({"alpha": 3.0}, "--alpha is 3.0, but must be in"),
         ({"judge_scales": 0}, "--judge_scales is 0"),
+        ({"judge_scales": 5}, "--judge_scales is 5"),
+        ({"judge_layers": "relu2_1, relu2_1"}, "names a layer twice"),
+        ({"blocks": 17}, "--blocks is 17"),
+        ({"lambda_tone": -1.0}, "--lambda_tone is -1.0"),
         ({"learning_rate": 0.0}, "--learning_rate is 0.0, but must be above 0"),
+        ({"discriminator_rate": 0.0}, "--discriminator_rate is 0.0, but must be above 0"),
     ],
 )
 def test_what_no_training_can_use_is_refused(options, said):
     with pytest.raises(ConfigError, match=said):
         quick.Config(**options)
+
+
+def test_the_discriminators_learn_faster():
+    method = make(learning_rate=1e-4, discriminator_rate=3.0)
+    for player, rate in {"generator": 1e-4, "discriminator": 3e-4}.items():
+        nets = [getattr(method, name) for name in method.players[player]]
+        optimizer = method.optimizer(player, [p for net in nets for p in net.parameters()])
+        assert [group["lr"] for group in optimizer.param_groups] == [pytest.approx(rate)]
 
 
 def test_one_sided_there_is_one_way():

@@ -7,7 +7,7 @@ it paints instead of filtering. The discriminator looks at frozen features of VG
 textures, and has only small heads to learn. What has to stay of the content is said in the same
 features, without their means and deviations, which are the style's (Huang & Belongie 2017).
 
-With F(x) the features of x and S a random shift, the same for both x and G(x) in a step,
+With F(x) the features of x and S a random shift, in a step the same for x and G(x), another for y,
 
     G:  -lambda_adversarial * sum over heads h of mean h(F(S G(x)))
         + lambda_content * mean (IN F4(S G(x)) - IN F4(S x))^2
@@ -16,12 +16,12 @@ With F(x) the features of x and S a random shift, the same for both x and G(x) i
     D:  1/2 sum over heads of mean max(0, 1 - h(F(S y))) + mean max(0, 1 + h(F(S G(x))))
 
 where x is in [0, 1], F4 is relu4_1, T the mean of the channels over 8 x 8 pixels and IN an instance
-norm without weights. Features know edges better than which side of them is the lighter: without the
-tones, dark backgrounds turn pale and faces black. The heads see the whole image, halved, and halved
-again: with fewer sizes plain skies fill with a regular pattern. The shift keeps that pattern from
-hiding in the grid of VGG's poolings. The discriminator gets the features of the generator's own
-turn, made before its step. Adam (0.5, 0.99), five times as fast for the heads, which begin with
-nothing when the generator can paint already.
+norm without weights, whose epsilon is 1e-5, of tones 0.05^2. Features know edges better than which
+side of them is the lighter: without the tones, dark backgrounds turn pale and faces black. The heads
+see the whole image, halved, and halved again: with fewer sizes plain skies fill with a regular
+pattern. The shift keeps that pattern from hiding in the grid of VGG's poolings. The discriminator
+gets the features of the generator's own turn, made before its step. Adam (0.5, 0.99), five times as
+fast for the heads, which begin with nothing when the generator can paint already.
 
 Sources: Huang, Belongie 2017 (the decoder and the statistics that are style); Sauer et al. 2021 and
 Kumari et al. 2022 (discriminators on frozen features); Zhang, Dauphin, Ma 2019 (branches that begin
@@ -80,7 +80,7 @@ JUDGED = (
 )  # fmt: skip
 CODE = Painter.CODE
 STRIDE = 8  # pixels of an image to one place of its code
-PLAIN = 0.05  # an image whose tones deviate by less has none to keep
+PLAIN = 0.05  # deviation of tones below which an image counts as plain
 SHIFT = 8  # the image is shifted by up to this fraction of its sides
 STRONGEST = 2.0
 
@@ -103,7 +103,7 @@ class Config:
     lambda_tone: float = 1.0  # weight of where it is lighter and where darker
     lambda_cycle: float = 4.0  # of x -> y -> x against x, in two-sided training; 0 leaves it out
     learning_rate: float = 2e-4  # Adam's, of the generators
-    learning_rate_discriminator: float = 1e-3  # and of the discriminators
+    discriminator_rate: float = 5.0  # so many times as fast learn the discriminators
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from."""
@@ -114,9 +114,11 @@ class Config:
         at_least(0, **{name: getattr(self, name) for name in names})
         if not 0 <= self.alpha <= STRONGEST:
             raise ConfigError(f"--alpha is {self.alpha}, but must be in [0, {STRONGEST:g}]")
-        for name in ("learning_rate", "learning_rate_discriminator"):
+        for name in ("learning_rate", "discriminator_rate"):
             if not (rate := getattr(self, name)) > 0:
                 raise ConfigError(f"--{name} is {rate}, but must be above 0")
+        if len(set(self.seen)) < len(self.seen):
+            raise ConfigError(f"--judge_layers is {self.judge_layers!r}, which names a layer twice")
         for layer in self.seen:
             if layer not in JUDGED:
                 raise ConfigError(f"--judge_layers names {layer!r}: {did_you_mean(layer, JUDGED)}")
@@ -159,7 +161,8 @@ class Method(TrainedMethod):
             )
             setattr(self, name, judge)
         self.gan = adversarial.LOSSES["hinge"]
-        # Two positions of relu4_1 that a pad can mirror, in the smallest image that is seen.
+        # Two positions of relu4_1, for a pad to mirror and norms to have a deviation, in the
+        # smallest image that is seen.
         self.smallest = 16 * 2 ** (config.judge_scales - 1)
 
     def fit(self, crop: tuple[int, int] | None) -> None:
@@ -191,7 +194,8 @@ class Method(TrainedMethod):
         if pixels > strips.WHOLE:
             # A row's: 80 rows of relu1_1, 38 of relu2_1 and 13 of relu3_1 wait for the deeper
             # layers, 34,000 bytes; the rest, and what a pixel takes, is as measured at 4 to 12 MP.
-            return strips.WORKING + 50 * pixels + 100_000 * content[1]
+            twice = 12 * pixels * (self.config.alpha != 1)  # the image of the start is there too
+            return strips.WORKING + 50 * pixels + 100_000 * content[1] + twice
         return super().bytes_for(content, styles)
 
     @property
@@ -201,9 +205,10 @@ class Method(TrainedMethod):
 
     def optimizer(self, player: str, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """One Adam for the generators, one for the discriminators."""
-        c = self.config
-        rate = c.learning_rate if player == "generator" else c.learning_rate_discriminator
-        return torch.optim.Adam(parameters, rate, (0.5, 0.99), fused=True)
+        times = self.config.discriminator_rate if player == "discriminator" else 1
+        return torch.optim.Adam(
+            parameters, times * self.config.learning_rate, (0.5, 0.99), fused=True
+        )
 
     def translate(self, content: Tensor, style: Styles = None) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] through the generator of `direction`; `style` is unread."""
@@ -220,7 +225,7 @@ class Method(TrainedMethod):
 
     @cached_property
     def _start(self) -> Painter:
-        """What training began with; of a random VGG another one, as nobody knows it any more."""
+        """AdaIN's decoder; of a random VGG another one, as nobody knows it any more."""
         start = Painter(blocks=0).eval().requires_grad_(False)
         if self.config.vgg != "random":
             start.decoder.load_state_dict(weights.load("adain"))
@@ -300,9 +305,9 @@ def content_loss(made: Tensor, content: Tensor) -> Tensor:
 def tone_loss(made: Tensor, content: Tensor) -> Tensor:
     """Mean squared difference of the tones of images (N, C, H, W) in [0, 1].
 
-    Tones are means over the channels and 8 x 8 pixels, with mean 0 and deviation 1 over an image,
-    so that brightness and contrast are free; those of a plain image, with a deviation of much less
-    than 0.05, count less.
+    Tones are means over the channels and 8 x 8 pixels, less their mean over the image and divided
+    by sqrt(variance + 0.05^2). So brightness is free, and contrast where there is some: a plain
+    image stays plain, and its noise isn't anything to keep.
     """
     return F.mse_loss(_tones(made), _tones(content))
 
