@@ -17,11 +17,11 @@ With F(x) the features of x and S a random shift, in a step the same for x and G
 
 where x is in [0, 1], F4 is relu4_1, T the mean of the channels over 8 x 8 pixels and IN an instance
 norm without weights, whose epsilon is 1e-5, of tones 0.05^2. Features know edges better than which
-side of them is the lighter: without the tones, dark backgrounds turn pale and faces black. The heads
-see the whole image, halved, and halved again: with fewer sizes plain skies fill with a regular
-pattern. The shift keeps that pattern from hiding in the grid of VGG's poolings. The discriminator
-gets the features of the generator's own turn, made before its step. Adam (0.5, 0.99), five times as
-fast for the heads, which begin with nothing when the generator can paint already.
+side of them is the lighter: without the tones, dark backgrounds turn pale and faces black. The
+heads see the whole image, halved, and halved again: with fewer sizes plain skies fill with a
+regular pattern. The shift keeps that pattern from hiding in the grid of VGG's poolings. The
+discriminator gets the features of the generator's own turn, made before its step. Adam (0.5, 0.99),
+five times as fast for the heads, which begin with nothing when the generator can paint already.
 
 Sources: Huang, Belongie 2017 (the decoder and the statistics that are style); Sauer et al. 2021 and
 Kumari et al. 2022 (discriminators on frozen features); Zhang, Dauphin, Ma 2019 (branches that begin
