@@ -300,9 +300,7 @@ def test_of_equal_kids_the_first_is_the_best():
     assert scores.weights["a2b"]["weight"].tolist() == [12.0]
 
 
-def test_kids_of_averages_and_of_an_old_run_are_not_compared(
-    train_kid, kids, monkeypatch
-):
+def test_kids_of_averages_and_of_an_old_run_are_not_compared(train_kid, kids, monkeypatch):
     kids(a2b=[1, 3, 4])
     state = selection.Scores.state
 
