@@ -17,6 +17,9 @@ LAUNCH := $(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --
 
 install: $(READY)
 
+# An environment whose Python is gone, or another one since an upgrade of the system, is made anew.
+.PHONY: $(shell $(BIN)/python -c 'import pip' >/dev/null 2>&1 || echo $(READY))
+
 $(READY): setup.cfg pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "gan_style needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V): try make PYTHON=python3.12"; exit 2; }

@@ -18,13 +18,15 @@ import os
 import random
 import threading
 import time
+import unicodedata
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -58,6 +60,13 @@ LISTED = 1_000_000_000  # bytes of a list of files: ten million paths
 SHARE = 0.25  # of the free memory that images may take: networks and their gradients need the rest
 INTERVAL = 0.1  # seconds between two looks at it, which take milliseconds
 PAUSE = 0.1  # seconds before what couldn't be read is tried again; a disk over a network may falter
+LONG = 8  # scale_shorter_and_crop: of a scaled image, as AdaIN's of a style; see `_scaled_size`
+
+T = TypeVar("T")
+
+
+class NoImage(DataError):
+    """A part of a domain has no image any more that can be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +121,21 @@ def domain_from_folder(folder: Path, sides: Sequence[Side] = SIDES) -> Domain:
                 f"{folder} has no folder {part}: a domain has {', '.join(PARTS)}; {loose}"
             )
     files: dict[str, Any] = {
-        part: tuple(list_images(folder / part)) if (folder / part).is_dir() else ()
+        part: tuple(_in_order(list_images(folder / part))) if (folder / part).is_dir() else ()
         for part in PARTS
     }
     folders = {part: folder / part for part in PARTS}
     return Domain(name=folder.absolute().name, folders=folders, **files)
+
+
+def _same(name: str) -> str:
+    """A name as names are compared, see `pairs.same`: macOS may store its accents otherwise."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _in_order(paths: Iterable[Path]) -> list[Path]:
+    """Sorted by path, the same way however accents are stored."""
+    return sorted(paths, key=lambda path: Path(_same(str(path))))
 
 
 def domain_from_lists(name: str, folder: Path, roots: Mapping[Side, Path]) -> Domain:
@@ -143,19 +162,30 @@ def domain_from_lists(name: str, folder: Path, roots: Mapping[Side, Path]) -> Do
 
 
 def _within(listed: Sequence[Path], root: Path) -> tuple[dict[Path, Path], Path]:
-    """Listed files by their paths within a folder, and that folder: `root`.
+    """Listed files by their paths within a folder, as it has them now, and that folder: `root`.
 
     Runs of before listed whole paths, perhaps of another place: then it is `root` if all of them
     are there, at the ends of these paths, and else the folder that they name.
     """
     if not all(path.is_absolute() for path in listed) or not listed:
-        return {path: path for path in listed}, root
+        return _spelled({path: path for path in listed}, root), root
     common = Path(os.path.commonpath([path.parent for path in listed]))
     for folder in (common, *common.parents):
-        names = {path: path.relative_to(folder) for path in listed}
+        names = _spelled({path: path.relative_to(folder) for path in listed}, root)
         if all((root / name).is_file() for name in names.values()):
             return names, root
-    return {path: path.relative_to(common) for path in listed}, common
+    return _spelled({path: path.relative_to(common) for path in listed}, common), common
+
+
+def _spelled(names: dict[Path, Path], folder: Path) -> dict[Path, Path]:
+    """The same with names as the files of a folder have them now, where these differ in accents."""
+    others = [n for n in names.values() if not (str(n).isascii() or (folder / n).is_file())]
+    if not others or not folder.is_dir():
+        return names
+    there = [path.relative_to(folder) for path in list_images(folder)]
+    found = {_same(str(name)): name for name in there}
+    now = {name: found.get(_same(str(name)), name) for name in others}
+    return {path: now.get(name, name) for path, name in names.items()}
 
 
 def read_list(path: Path) -> tuple[Path, ...]:
@@ -176,9 +206,10 @@ def with_absent(domain: Domain, left_out: Iterable[tuple[str, str]]) -> Domain:
     files: dict[str, Any] = {}
     for part, folder in domain.folders.items():
         there: tuple[Path, ...] = getattr(domain, part)
-        known = set(domain.names(part))
-        absent = [folder / name for each, name in wanted if each == part and name not in known]
-        files[part] = tuple(sorted((*there, *absent))) if absent else there
+        known = {_same(name) for name in domain.names(part)}
+        noted = {_same(name): name for each, name in wanted if each == part}
+        absent = [folder / name for same, name in noted.items() if same not in known]
+        files[part] = tuple(_in_order((*there, *absent))) if absent else there
     return replace(domain, **files)
 
 
@@ -203,7 +234,7 @@ def domain_from_one_folder(folder: Path, side: Side, test_share: float, seed: in
 
 
 def _split(folder: Path, side: Side, test_share: float, seed: int) -> dict[str, tuple[Path, ...]]:
-    files = list_images(folder)
+    files = _in_order(list_images(folder))
     for path in files:
         if "\n" in str(path.absolute()):
             raise DataError(
@@ -213,9 +244,18 @@ def _split(folder: Path, side: Side, test_share: float, seed: int) -> dict[str, 
     random.Random(f"{seed} {side.upper()}").shuffle(files)
     test = max(1, round(test_share * len(files))) if len(files) > 2 else 0
     return {
-        f"test{side.upper()}": tuple(sorted(files[:test])),
-        f"train{side.upper()}": tuple(sorted(files[test:])),
+        f"test{side.upper()}": tuple(_in_order(files[:test])),
+        f"train{side.upper()}": tuple(_in_order(files[test:])),
     }
+
+
+def _tried_twice(read: Callable[[], T], pause: float = 0.0) -> T:
+    """What a read returns; where it fails it is done again, `pause` seconds later."""
+    try:
+        return read()
+    except (ImageError, OSError):
+        time.sleep(pause)
+        return read()
 
 
 class ImageCache:
@@ -254,11 +294,7 @@ class ImageCache:
         """
         array = self.arrays.get((path, grey))
         if array is None:
-            try:
-                picture = read_picture(path, self.background)
-            except ImageError:
-                time.sleep(pause)
-                picture = read_picture(path, self.background)
+            picture = _tried_twice(lambda: read_picture(path, self.background), pause)
             if picture.note:
                 self.notes[path] = picture.note
             array = to_array(to_grey(picture.image) if grey else picture.image)
@@ -369,7 +405,8 @@ class DomainPair:
             problems = {
                 file: problem for file, problem in zip(files, results, strict=True) if problem
             }
-        known = [file for file in problems if (file[0], domain.name_of(*file)) in left_out]
+        noted = {(part, _same(name)) for part, name in left_out}
+        known = [file for file in problems if (file[0], _same(domain.name_of(*file))) in noted]
         self.left_out = {file: problems.pop(file) for file in known}
         self.skipped = list(problems.values())
         if not problems:
@@ -394,7 +431,7 @@ class DomainPair:
     def _problem(self, file: tuple[str, Path]) -> str:
         try:
             self._sound(*file)
-            self.digests[file[1]] = sha256_of(file[1])
+            self.digests[file[1]] = _tried_twice(lambda: sha256_of(file[1]), PAUSE)
         except ImageError as error:
             return str(error)
         except OSError as error:  # it has vanished since
@@ -418,12 +455,13 @@ class DomainPair:
     def identity(self, part: str) -> list[str]:
         """What the images of a part are, in order: content, and name within their folder.
 
-        The same wherever the folder lies and however it was typed, and other for other pixels. Of
-        an image that can't be read the content is empty.
+        The same wherever the folder lies, however it was typed and its accents are stored, and
+        other for other pixels. Of an image that can't be read the content is empty.
         """
         files: tuple[Path, ...] = getattr(self.domain, part)
         return [
-            f"{self.digests.get(path, '')[:32]} {part}/{name}"  # half of it keeps checkpoints small
+            # Half of the digest keeps checkpoints small.
+            f"{self.digests.get(path, '')[:32]} {part}/{_same(name)}"
             for path, name in zip(files, self.domain.names(part), strict=True)
         ]
 
@@ -431,7 +469,7 @@ class DomainPair:
         """Item `position` of the stream: float32 (3, H, W) in [0, 1] of each of `sides`.
 
         Raises:
-            DataError: no image of a collection can be read any more.
+            NoImage: no image of a collection can be read any more.
         """
         return tuple(
             self._crop(self._array(part, number), position, side)
@@ -462,10 +500,15 @@ class DomainPair:
             if (part, path) not in self.left_out:
                 return path
         reason = self.left_out[part, files[index]]
-        raise DataError(
+        raise NoImage(
             f"none of the {len(files)} images of {self.domain.name}/{part} can be read any more, "
             f"such as {reason}"
         )
+
+    def lost(self, part: str) -> bool:
+        """Whether a part has had images, and none of them can be read any more."""
+        files: tuple[Path, ...] = getattr(self.domain, part)
+        return bool(files) and all((part, path) in self.left_out for path in files)
 
     def _array(self, part: str, index: int) -> np.ndarray:
         """The scaled image of that; one that can't be read any more is left out from now on."""
@@ -524,15 +567,21 @@ class DomainPair:
             pool.shutdown(cancel_futures=True)
 
     def samples(self, count: int, use: Literal["test", "train"] = "test") -> Batch:
-        """`count` fixed test images a side (training images where there are no test images).
+        """`count` fixed test images a side (training images where there are no test images left).
 
         Scaled like all others and cropped in the middle to `size` x `width`, or to as much of it as
         all of them hold: in height and in width a multiple of what the networks take.
+
+        Raises:
+            NoImage: no training image of a collection can be read any more either.
         """
         batch = Batch()
         for side in self.sides:
-            tests = use == "test" and self.domain.test(side)
-            batch[side] = self._middle(f"{'test' if tests else 'train'}{side.upper()}", count)
+            if use == "test" and self.domain.test(side):
+                with suppress(NoImage):  # training goes on without them
+                    batch[side] = self._middle(f"test{side.upper()}", count)
+            if side not in batch:
+                batch[side] = self._middle(f"train{side.upper()}", count)
         return batch
 
     def _middle(self, part: str, count: int) -> Tensor:
@@ -570,7 +619,10 @@ def _pipeline(config: DataConfig) -> A.Compose:
 def _scaled_size(size: tuple[int, int], config: DataConfig, multiple: int) -> tuple[int, int]:
     """(height, width) -> that of what the crop is taken from, by the reference's `preprocess`.
 
-    Its `resize`, which it doesn't list, is to `load_size`; ours is to the crop's size.
+    Its `resize`, which it doesn't list, is to `load_size`; ours is to the crop's size. Of
+    `scale_shorter_and_crop`, which isn't the reference's, the longer side is at most LONG times
+    what the shorter is scaled to: 3000x8 pixels would become 192,000x512. Such an image comes out
+    smaller, and distorted where it would be below the crop.
     """
     height, width = size
     if config.preprocess == "resize":
@@ -582,8 +634,10 @@ def _scaled_size(size: tuple[int, int], config: DataConfig, multiple: int) -> tu
         scaled = config.scaled_width
         height, width = max(scaled * height // width, config.size), scaled
     if config.preprocess == "scale_shorter_and_crop":
-        scale = config.scaled_shorter / min(height, width)
-        height, width = round(height * scale), round(width * scale)
+        shorter = config.scaled_shorter
+        scale = min(shorter / min(height, width), LONG * shorter / max(height, width))
+        least = config.shape
+        height, width = max(least[0], round(height * scale)), max(least[1], round(width * scale))
     if config.crop is None:
         height, width = (max(1, round(n / multiple)) * multiple for n in (height, width))
     return height, width

@@ -23,15 +23,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_style.data import Domain, DomainPair
+from gan_style.data import Domain, DomainPair, NoImage
 from gan_style.images import spread
 from gan_style.method import ENDS, Batch, Direction, Side, TrainedMethod
 from gan_style.metrics import _features, kid
+from gan_style.pairs import same
 
 FEWEST = 4  # images a side, for `std`: halves of fewer have no pairs
 PIXELS_A_BATCH = 2**20  # on an accelerator: 11 images, or fewer large ones
 INCEPTION_PIXELS = 299**2  # that it makes of every image
 ANEW = "other test images than before: KID and the best weights start anew"
+
+
+class NoTestImage(NoImage):
+    """KID can't be computed any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +236,12 @@ class Scorer:
     def names(self) -> list[str]:
         """The same as checkpoints of before have it: their folders' names and their own."""
         chosen = (spread(self.data.domain.test(side), self.count) for side in self.data.sides)
-        return [f"{path.parent.name}/{path.name}" for paths in chosen for path in paths]
+        return [same(f"{path.parent.name}/{path.name}") for paths in chosen for path in paths]
+
+    @property
+    def lost(self) -> bool:
+        """Whether a side has no test image any more that can be read."""
+        return any(self.data.lost(f"test{side.upper()}") for side in self.data.sides)
 
     def score(
         self,
@@ -247,6 +257,9 @@ class Scorer:
             images: that it was trained on.
             device: to compute on.
             averaged: whether the weights are.
+
+        Raises:
+            NoTestImage: a side has none any more.
         """
         self.method.to(device)
         self.features.to(device)
@@ -270,7 +283,7 @@ class Scorer:
         return scores
 
     def yardsticks(self, device: torch.device) -> dict[Direction, Yardstick]:
-        """Direction -> KIDs of images that nothing translated."""
+        """Direction -> KIDs of images that nothing translated; raises as `score`."""
         self.features.to(device)
         batch, known = self._samples(), self.data.samples(self.count, "train")
         found: dict[Direction, Yardstick] = {}
@@ -287,6 +300,8 @@ class Scorer:
     def _samples(self) -> Batch:
         """The test images; features of others, before one was lost, are forgotten."""
         batch = self.data.samples(self.count)
+        if self.lost:  # these are training images
+            raise NoTestImage("no test image is left that can be read")
         if self.files != self.real_files:
             self.real, self.real_files = {}, self.files
         return batch

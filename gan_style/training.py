@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,9 +28,10 @@ from gan_style.errors import CheckpointError, ConfigError, Interrupted, Training
 from gan_style.files import SHOWN, atomic_file, explained, sync, sync_files, write_json
 from gan_style.images import from_tensor, grid, save_png
 from gan_style.method import Batch, TrainedMethod
+from gan_style.pairs import same
 from gan_style.precision import Precision, memory_format
 from gan_style.progress import STDERR, Bar, say
-from gan_style.selection import ANEW, Scorer, Scores
+from gan_style.selection import ANEW, NoTestImage, Scorer, Scores
 from gan_style.signals import postponed
 
 INVERSE_DECAY = 5e-5  # a step: `--lr_decay` of pytorch-AdaIN
@@ -619,16 +620,21 @@ class Trainer:
     def _without_training(self, bar: Bar, look: Callable[[], str]) -> float:
         """Have KID computed, by a function that returns what there is to say of it.
 
+        Where no test image is left that is said, once; what is known of KID stays as it was.
+
         Returns:
             The seconds that it took, which are none of the training's: what is computed about a
             run must not change what `--minutes` makes of it.
         """
         if self._on_cuda:
             torch.cuda.synchronize(self.accelerator.device)  # until here it is training
-        started = time.monotonic()
+        started, before = time.monotonic(), self.scores
         bar.set_description("computing KID")
-        with self._looking():
-            said = look()
+        try:
+            with self._looking():
+                said = look()
+        except NoTestImage as error:
+            said, self.scorer, self.scores = f"no KID: {error}", None, before
         bar.set_description()
         say(said)
         seconds = time.monotonic() - started
@@ -816,29 +822,53 @@ class Trainer:
         return [image for part in parts for image in part]
 
     def _refuse_other_images(self, shared: dict[str, Any], folder: Path) -> None:
-        """A run goes on with the images that it began with, wherever they lie now."""
+        """A run goes on with the images that it began with, wherever they lie now.
+
+        In the order that they had then: where accents are stored otherwise, a folder may have
+        another one.
+        """
+        files = [path for side in self.data.sides for path in self.data.domain.train(side)]
         if "identity" in shared:
-            then = shared["identity"]
-            files = [path for side in self.data.sides for path in self.data.domain.train(side)]
-            for path, image in zip(files, then, strict=False):
+            then = [same(image) for image in shared["identity"]]
+            contents = {name: content for content, _, name in (i.partition(" ") for i in then)}
+            for path, image in zip(files, self._identity(), strict=True):
                 # What can't be read now and was left out before: names alone are compared.
-                self.data.digests.setdefault(path, image.split(" ", 1)[0])
+                content = contents.get(image.partition(" ")[2], "")
+                self.data.digests.setdefault(path, content)
             now = self._identity()
         else:  # of before: names alone, with those of their folders
-            files = [path for side in self.data.sides for path in self.data.domain.train(side)]
-            then, now = shared["images"], [f"{path.parent.name}/{path.name}" for path in files]
-        if then == now:
+            then = [same(image) for image in shared["images"]]
+            now = [same(f"{path.parent.name}/{path.name}") for path in files]
+        if then == now or self._put_in_order(then, now):
             return
         names = [{image.split(" ", 1)[-1] for image in images} for images in (then, now)]
-        same = names[0] == names[1]
-        other = sorted(set(now) - set(then) if same else names[0] ^ names[1])
-        what = "have other content than then" if same else "are new or gone"
-        such = f": {len(other)} {what}, such as {other[0]}" if other else ", in another order"
+        alike = names[0] == names[1]
+        other = sorted(set(now) - set(then) if alike else names[0] ^ names[1])
+        what = "have other content than then" if alike else "are new or gone"
+        such = f": {len(other)} {what}, such as {other[0]}" if other else ""
         raise CheckpointError(
             f"the training images are no longer those of {folder} ({len(then)} then, {len(now)} "
             f"now){such}; put them back, or begin a new run from its weights, with: "
             f"{runs.start_from(self.run)}"
         )
+
+    def _put_in_order(self, then: Sequence[str], now: Sequence[str]) -> bool:
+        """Have the training images in the order of then; False where these are others."""
+        order: dict[str, Any] = {}
+        for side in self.data.sides:
+            files = self.data.domain.train(side)
+            wanted, then = then[: len(files)], then[len(files) :]
+            names, now = now[: len(files)], now[len(files) :]
+            if sorted(wanted) != sorted(names):
+                return False
+            places: dict[str, list[Path]] = {}
+            for name, path in zip(names, files, strict=True):
+                places.setdefault(name, []).append(path)
+            order[f"train{side.upper()}"] = tuple(places[name].pop(0) for name in wanted)
+        if then:
+            return False
+        self.data.domain = replace(self.data.domain, **order)
+        return True
 
     def resume(self, folder: Path) -> None:
         """Take everything back from a checkpoint; nothing is written before that is done.
@@ -872,8 +902,8 @@ class Trainer:
             checkpoint.check_form(weights, wanted, f"best {direction}")
         # Checkpoints of before have the names alone.
         known = (self.scorer.files, self.scorer.names) if self.scorer else ()
-        if self.scorer and self.scores.files:
-            if self.scores.files not in known:
+        if self.scorer and self.scores.files and not self.scorer.lost:
+            if [same(image) for image in self.scores.files] not in known:
                 self.scores, self.scores_anew = Scores(), True
             self.scores.files = self.scorer.files
         for name in self.names:

@@ -254,6 +254,31 @@ def test_an_image_that_scaling_would_blow_up_is_named(toy, monkeypatch):
         pair(toy, **options)
 
 
+@pytest.mark.parametrize(
+    ("size", "scaled"),
+    [  # (width, height) -> (height, width) by --size 32 --load_size 64; 8 * 64 = 512
+        ((800, 100), (64, 512)),
+        ((100, 800), (512, 64)),
+        ((801, 100), (64, 512)),
+        ((1600, 100), (32, 512)),  # half as large, and as high as the crop
+        ((3000, 8), (32, 512)),  # as high as the crop, where it would be 1
+        ((8, 3000), (512, 32)),
+    ],
+)
+def test_a_long_image_isnt_scaled_beyond_a_bound(tmp_path, size, scaled):
+    options = {"preprocess": "scale_shorter_and_crop", "load_size": 64}
+    data = pair(flat_domain(tmp_path / "d", 2, 2, size), **options)
+    assert {array.shape for array in data.cache.arrays.values()} == {(*scaled, 3)}
+    assert data.item(0)[0].shape == (3, 32, 32)
+
+
+def test_images_and_styles_have_the_same_bound():
+    from gan_style.data import LONG
+    from gan_style.methods import adain
+
+    assert LONG == adain.LONG
+
+
 def test_a_line_break_in_a_path_is_refused_where_paths_are_kept_a_line_each(tmp_path):
     folder = flat_domain(tmp_path / "d", 3, 3)
     Image.new("RGB", (40, 30)).save(folder / "trainA" / "two\nlines.png")

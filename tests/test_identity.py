@@ -4,14 +4,17 @@ import json
 import re
 import shlex
 import shutil
+import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from test_training import same, weights
 
-from gan_style import checkpoint
-from gan_style.data import domain_from_lists, domain_from_two_folders
+from gan_style import checkpoint, data
+from gan_style.config import PARTS
+from gan_style.data import domain_from_folder, domain_from_lists, domain_from_two_folders
 from gan_style.methods import cyclegan
 
 
@@ -129,6 +132,64 @@ def test_a_split_is_kept_when_images_come_to_its_folder(train, loose):
     said = train(images=2, run_dir="run", resume="auto")
     assert "4 A and 4 B to train, 2 and 2 to test" in said
     assert "going on after 2 images" in said
+
+
+# Names with accents, which one system stores as one character and another as two
+
+
+def accented(folder):
+    """Have names whose order depends on the accent: as one character é is after z, else before."""
+    files = sorted(Path(folder).rglob("*.png"))[:3]
+    for path, name in zip(files, ("e.png", "é.png", "z.png"), strict=True):
+        path.rename(path.with_name(unicodedata.normalize("NFC", name)))
+
+
+def decompose(folder):
+    for path in [*Path(folder).rglob("*.png")]:
+        path.rename(path.with_name(unicodedata.normalize("NFD", path.name)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_lists_find_files_whose_accents_are_stored_otherwise(loose, seed):
+    accented("photos")
+    domain = domain_from_two_folders(Path("photos"), Path("paintings"), 0.34, seed)
+    domain.write(Path())
+    decompose("photos")
+    roots = {"a": Path("photos"), "b": Path("paintings")}
+    found = domain_from_lists(domain.name, Path(), roots)
+    assert all(path.is_file() for part in PARTS for path in getattr(found, part))
+    for part in PARTS:
+        names = [unicodedata.normalize("NFC", name) for name in found.names(part)]
+        assert names == domain.names(part)
+    again = domain_from_two_folders(Path("photos"), Path("paintings"), 0.34, seed)
+    assert again == replace(found, name=again.name)  # the same split too
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["contents", "names"])
+def test_a_domain_whose_accents_are_stored_otherwise_goes_on(train, toy, before):
+    accented(toy / "trainA")
+    train(domain=toy, images=1, run_dir="run")
+    if before:
+        as_before("run")
+    names = domain_from_folder(toy).names("trainA")
+    decompose(toy / "trainA")
+    now = domain_from_folder(toy).names("trainA")
+    assert now != names == [unicodedata.normalize("NFC", name) for name in now]
+    said = train(domain=toy, images=2, run_dir="run", resume="auto")
+    assert "going on after 1 images" in said
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_in_the_order_that_its_images_had(train, toy, monkeypatch):
+    accented(toy / "trainA")
+    decompose(toy / "trainA")
+    options = {"domain": toy, "schedule": "constant"}
+    with monkeypatch.context() as patch:  # a run of before: names in the order of their code points
+        patch.setattr(data, "_in_order", sorted)
+        train(images=6, run_dir="whole", **options)
+        train(images=3, run_dir="parts", **options)
+    train(images=6, run_dir="parts", resume="auto", **options)
+    assert same(weights("whole"), weights("parts"))
 
 
 # A new run from the weights of another

@@ -1,6 +1,7 @@
 """What a newcomer does first: an environment from a lock, whatever the index publishes later."""
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from conftest import ROOT
 sys.path.insert(0, str(ROOT / ".ci"))
 
 import install
+
+LOCKS = ("requirements.lock", "requirements-dev.lock")
 
 
 def wheel(folder, name, version, requires=(), extras=()):
@@ -166,6 +169,35 @@ def test_an_environment_whose_python_is_gone_is_made_anew(tmp_path):
     assert install.works(python)
 
 
+@pytest.mark.parametrize("state", ["gone", "without its packages", "sound"])
+@pytest.mark.parametrize(
+    ("target", "lock"), [("demo", "requirements"), ("lint", "requirements-dev")]
+)
+def test_make_makes_an_environment_anew_whose_python_is(tmp_path, state, target, lock):
+    for name in ("Makefile", "setup.cfg", "pyproject.toml", *LOCKS):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    if state == "gone":
+        python.symlink_to(tmp_path / "nowhere")
+    else:  # another version sees no packages, nor does -S
+        isolated = "-S" if state == "without its packages" else ""
+        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" {isolated} "$@"\n')
+        python.chmod(0o755)
+    for ready in (".ready", ".ready-dev"):  # in this order, and newer than the locks
+        (tmp_path / ".venv" / ready).touch()
+    outer = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}  # of the make that runs the tests
+    result = subprocess.run(
+        ["make", "--dry-run", "VENV=.venv", target],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name not in outer},
+        check=True,
+    )
+    assert (f".ci/install.py .venv {lock}.lock" in result.stdout) is (state != "sound")
+
+
 def test_too_small_a_disk_is_refused_before_anything_is_made(tmp_path, monkeypatch):
     usage = shutil._ntuple_diskusage(10**10, 10**10 - 10**9, 10**9)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
@@ -186,8 +218,7 @@ def test_how_far_pip_is_stands_in_one_line():
 
 def test_a_lock_of_users_has_the_pins_of_the_developers():
     users, developers = (
-        dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / name).read_text(), re.M))
-        for name in ("requirements.lock", "requirements-dev.lock")
+        dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / name).read_text(), re.M)) for name in LOCKS
     )
     assert len(users) > 60
     assert {name: developers.get(name) for name in users} == users

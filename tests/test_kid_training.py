@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -568,6 +569,20 @@ def test_kids_of_other_test_images_are_not_compared(train_kid, toy, kids):
     assert "start anew" not in train_kid(images=3, run_dir="run", resume="auto")
 
 
+def test_test_images_whose_accents_are_stored_otherwise_are_the_same(train_kid, toy):
+    one, two = (unicodedata.normalize(form, "é.png") for form in ("NFC", "NFD"))
+    list_images(toy / "testA")[-1].rename(toy / "testA" / one)
+    train_kid(images=2, run_dir="run")
+    (path,) = Path("run").glob("checkpoints/*/state.safetensors")
+    state = checkpoint.load_state(path)
+    files = state["scores"]["files"]
+    state["scores"]["files"] = [unicodedata.normalize("NFD", name) for name in files]
+    assert state["scores"]["files"] != files
+    checkpoint.save_state(state, path)  # as before names were composed
+    (toy / "testA" / one).rename(toy / "testA" / two)
+    assert "start anew" not in train_kid(images=3, run_dir="run", resume="auto")
+
+
 @pytest.mark.parametrize("resumed", [False, True], ids=["running", "resumed"])
 @pytest.mark.slow
 def test_kid_starts_anew_where_a_test_image_is_lost(
@@ -604,6 +619,36 @@ def test_kid_starts_anew_where_a_test_image_is_lost(
     for direction in ("a2b", "b2a"):
         then, now = (progress(run)["kid"][direction] for run in ("other", "run"))
         assert now["unchanged"] == then["unchanged"]
+
+
+def test_a_run_goes_on_without_any_test_image_and_keeps_the_best(train_kid, toy, monkeypatch):
+    options = {"run_dir": "run", "cache_gb": 0}
+    monkeypatch.setattr(data, "PAUSE", 0)
+    losses, count = cyclegan.Method.losses, iter(range(1, 99))
+
+    def vanishing(self, batch):
+        if next(count) == 4:  # between the first KID and the second
+            (toy / "testB").rename("testB")
+        return losses(self, batch)
+
+    monkeypatch.setattr(cyclegan.Method, "losses", vanishing)
+    said = train_kid(images=9, **options)
+    line = "no KID: no test image is left that can be read\n"
+    assert said.count(line) == 1
+    assert "finished after 9 images" in said
+    best = progress("run")["kid"]
+    assert {each["best_images"] for each in best.values()} == {3}
+
+    said = train_kid(images=12, resume="auto", **options)
+    assert "going on after 9 images" in said
+    assert said.count(line) == 1
+    assert "start anew" not in said
+    assert progress("run")["kid"] == best
+    Path("testB").rename(toy / "testB")  # there again: these numbers can be compared
+    said = train_kid(images=13, resume="auto", **options)
+    assert "start anew" not in said
+    assert "no KID" not in said
+    assert {each["last_images"] for each in progress("run")["kid"].values()} == {13}
 
 
 # Where there is none

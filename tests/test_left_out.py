@@ -1,7 +1,9 @@
 """Images that can't be read any more while a run trains, and messages about very many images."""
 
+import errno
 import json
 import tempfile
+import unicodedata
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -60,6 +62,21 @@ def test_a_read_that_fails_once_is_done_again(toy, monkeypatch):
         for one, other in zip(sound.item(k), faltering.item(k), strict=True):
             assert torch.equal(one, other)
     assert not faltering.left_out
+
+
+def test_a_checksum_that_fails_once_is_computed_again(toy, monkeypatch):
+    failed, sha256_of = set(), module.sha256_of
+
+    def falters(path):
+        if path not in failed:
+            failed.add(path)
+            raise OSError(errno.EIO, "Input/output error")
+        return sha256_of(path)
+
+    sound = pair(toy)
+    monkeypatch.setattr(module, "sha256_of", falters)
+    assert pair(toy).digests == sound.digests
+    assert len(failed) == 18
 
 
 def test_the_next_image_is_shown_for_one_that_vanished_and_all_others_as_before(toy):
@@ -130,6 +147,23 @@ def test_samples_are_of_the_images_that_are_still_there(toy):
     files[0].unlink()
     assert torch.equal(data.samples(3)["a"][0], data.samples(3)["a"][1])
     assert list(data.left_out) == [("testA", files[0])]
+
+
+@pytest.mark.parametrize("noted", [False, True], ids=["live", "noted"])
+def test_samples_are_training_images_where_no_test_image_is_left(toy, noted):
+    data, whole, files = pair(toy), domain_from_folder(toy), sorted_images(toy / "testA")
+    before = data.samples(3)
+    for path in files:
+        path.unlink()
+    if noted:
+        names = {("testA", path.name) for path in files}
+        domain = with_absent(domain_from_folder(toy), names)
+        assert domain.testA == whole.testA
+        data = DomainPair(domain, data.config, 0, left_out=names)
+    samples = data.samples(3)
+    assert torch.equal(samples["a"], data.samples(3, "train")["a"])
+    assert torch.equal(samples["b"], before["b"])
+    assert (data.lost("testA"), data.lost("testB"), data.lost("trainA")) == (True, False, False)
 
 
 # A run
@@ -301,6 +335,17 @@ def test_what_was_left_out_keeps_its_place(toy):
     assert len(data.left_out) == 1
     with pytest.raises(DataError, match="1 of 18 images can't be used"):
         DomainPair(less, DataConfig(size=24), 0)
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")], ids=" then ".join)
+def test_what_was_left_out_is_known_however_its_accents_are_stored(toy, forms):
+    then, now = (unicodedata.normalize(form, "é.png") for form in forms)
+    noted, path = {("trainA", then)}, toy / "trainA" / now
+    sorted_images(toy / "trainA")[3].rename(path)
+    domain = domain_from_folder(toy)
+    assert with_absent(domain, noted) == domain  # it is there
+    path.unlink()
+    assert len(DomainPair(domain, DataConfig(size=24), 0, left_out=noted).left_out) == 1
 
 
 def test_notes_of_what_was_left_out_survive_odd_names_and_odd_lines(tmp_path):

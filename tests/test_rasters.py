@@ -70,10 +70,34 @@ def test_every_other_raster_is_refused_with_what_it_holds(name, said, capfd):
     assert capfd.readouterr() == ("", "")  # Pillow has lines of its own
 
 
-def test_what_is_said_to_be_transparent_without_a_place_on_earth_is():
-    picture = read_picture(DATA / "rgbnir_alpha/unassalpha.tif")
-    assert picture.alpha is not None
-    assert np.asarray(picture.alpha).mean() == 117.5
+@pytest.mark.parametrize(
+    ("name", "mean", "opacity", "pixels"),
+    [
+        (  # 120 of 255 opaque: 255 - (255 - 127) * 120 / 255 = 194.8, and so on
+            "rgbnir_alpha/unassalpha.tif",
+            125.572,
+            117.5,
+            {(0, 0): [255, 255, 255], (20, 24): [195, 189, 146], (39, 47): [174, 177, 133]},
+        ),
+        (
+            "sprite/sprite.png",
+            114.659,
+            82.4766,
+            {(0, 0): [255, 255, 255], (20, 24): [92, 98, 85], (39, 47): [255, 255, 255]},
+        ),
+    ],
+)
+def test_what_is_said_to_be_transparent_without_a_place_on_earth_is(name, mean, opacity, pixels):
+    with Image.open(DATA / name) as file:
+        stored = np.asarray(file).astype(float)
+    assert stored.mean() == pytest.approx(mean, abs=0.001)  # the file is the one of the table
+    picture = read_picture(DATA / name)
+    alpha, array = np.asarray(picture.alpha), np.asarray(picture.image)
+    assert (alpha == stored[..., 3]).all()
+    assert alpha.mean() == pytest.approx(opacity, abs=0.001)
+    over_white = 255 - (255 - stored[..., :3]) * alpha[..., None] / 255
+    assert np.abs(array - over_white).max() <= 0.51  # rounded
+    assert {place: array[place].tolist() for place in pixels} == pixels
 
 
 def test_a_mask_of_the_map_in_a_geotiff_is_transparency(tmp_path):

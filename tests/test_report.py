@@ -155,17 +155,21 @@ def test_every_question_is_answered_with_its_number(tmp_path):
     comparison = record.read(comparisons.write(tmp_path / "report", comparisons.small()))
     closest, content, cheapest, trade_off = answers.every(comparison)
     assert closest.text == (
-        "near: KID 0.0100 ± 0.0020. Next is far with 0.0500 ± 0.0040. For scale: unchanged 0.0900."
+        "near: KID 0.0100 ± 0.0020. Next is far with 0.0500 ± 0.0040. Colours weren't measured: "
+        "add colour_histogram to --metrics. For scale: unchanged 0.0900."
     )
-    assert content.text == "far: LPIPS 0.100 ± 0.007. Next is near with 0.500 ± 0.014."
+    assert content.text == (
+        "far: LPIPS 0.100 ± 0.007. Next is near with 0.500 ± 0.014. Colours weren't measured: "
+        "add colour_histogram to --metrics."
+    )
     assert cheapest.text == (
         "far: 0.05 s an image at 256 pixels on cpu, 2 threads (95 % of runs below 0.055 s), "
         "without any training here. Next is near with 0.31 s."
     )
     assert trade_off.text == (
-        "near: ArtFID-style product 137, of only 4 images. Next is far with 166. near and far are "
-        "on the Pareto front of KID and LPIPS: by the values alone, whatever is better in one is "
-        "worse in the other."
+        "near: ArtFID-style product 137, of only 4 images. Next is far with 166. Colours weren't "
+        "measured: add colour_histogram to --metrics. near and far are on the Pareto front of KID "
+        "and LPIPS: by the values alone, whatever is better in one is worse in the other."
     )
     winners = [answer.winners for answer in (closest, content, cheapest, trade_off)]
     assert winners == [("near",), ("far",), ("far",), ("near",)]
@@ -320,18 +324,31 @@ def test_that_there_is_no_yardstick_of_real_images_stands_in_what_to_know(tmp_pa
     assert ("There is no yardstick of real images" in text) is not real
 
 
+FURTHER = (
+    "But the colours of a are further from the style's (colour histogram distance 0.850 ± 0.050) "
+    "than those of the contents left alone (0.500 ± 0.000)."
+)
+ALIKE = "Colour histogram distance: a {}, which can't be told from unchanged 0.500 ± 0.000."
+
+
 @pytest.mark.parametrize(
-    ("colours", "warned"),
+    ("colours", "said"),
     [
-        ((0.9, 0.8, 0.9, 0.8), True),  # grey, where the style has colours
-        ((0.4, 0.6, 0.5, 0.5), False),  # nearer and further by turns
-        ((0.2, 0.3, 0.2, 0.3), False),
+        ((0.9, 0.8, 0.9, 0.8), FURTHER),  # grey, where the style has colours
+        ((0.4, 0.6, 0.5, 0.5), ALIKE.format("0.500 ± 0.071")),  # nearer and further by turns
+        ((0.9, None, None, None), ALIKE.format("0.900 ± 0.000")),  # of one pair
+        (
+            (0.2, 0.3, 0.2, 0.3),
+            "Colour histogram distance: a 0.250 ± 0.050, better than unchanged 0.500 ± 0.000.",
+        ),
+        (None, "The colours of a weren't measured."),
     ],
 )
-def test_a_filter_that_takes_the_colours_away_doesnt_win_in_silence(read, colours, warned):
+def test_a_filter_that_takes_the_colours_away_doesnt_win_in_silence(read, colours, said):
     theirs = {"colour_histogram": of_pairs(0.5, 0.5, 0.5, 0.5)}
     methods = scaled((0.040, 0.002), (0.001, 0.002), **theirs)
-    methods["a"]["values"]["colour_histogram"] = of_pairs(*colours)
+    if colours:
+        methods["a"]["values"]["colour_histogram"] = of_pairs(*colours)
     methods["a"]["values"]["lpips_alex"] = of_pairs(0.01, 0.01, 0.01, 0.01)
     metrics = (*comparisons.METRICS, *comparisons.COLOUR)
     closest, content, _, trade_off = answers.every(read(methods, metrics=metrics))
@@ -340,12 +357,39 @@ def test_a_filter_that_takes_the_colours_away_doesnt_win_in_silence(read, colour
     alone = answers.trade_off(read(methods, metrics=metrics))
     assert alone.text.startswith("a is ahead in both")
     for answer in (closest, content, trade_off, alone):
-        assert ("But the colours of a are further from the style's" in answer.text) is warned
-    if warned:
-        assert (
-            "(colour histogram distance 0.850 ± 0.050) than those of the contents left alone "
-            "(0.500 ± 0.000)." in closest.text
-        )
+        assert answer.text.count(said) == 1
+        assert ("But the colours of a" in answer.text) is (said == FURTHER)
+
+
+def test_colours_that_overlap_without_pairs_cant_be_told(read):
+    methods = scaled((0.040, 0.002), (0.001, 0.002), colour_histogram=of_set(0.50, 0.06))
+    methods["a"]["values"]["colour_histogram"] = of_set(0.60, 0.05)
+    answer = answers.closest(read(methods, metrics=(*comparisons.METRICS, *comparisons.COLOUR)))
+    assert (
+        "Colour histogram distance: a 0.600 ± 0.050, which can't be told from unchanged "
+        "0.500 ± 0.060." in answer.text
+    )
+
+
+def test_colours_without_those_of_the_contents_are_shown_as_such(read):
+    methods = {"a": method("a", values={"kid": of_set(0.1), "colour_histogram": of_set(0.6)})}
+    answer = answers.closest(read(methods, metrics=("kid", *comparisons.COLOUR)))
+    assert answer.text.endswith("distance: a 0.600; that of unchanged wasn't measured.")
+
+
+def test_that_colours_werent_measured_stands_in_every_answer_that_names_a_winner(read):
+    names = ("kid", "ssim")
+    methods = scaled((0.040, 0.002), (0.001, 0.002))
+    methods["a"]["values"]["ssim"] = of_pairs(0.9, 0.8, 0.9, 0.8)
+    methods["b"]["values"]["ssim"] = of_pairs(0.3, 0.2, 0.3, 0.2)
+    said = "Colours weren't measured: add colour_histogram to --metrics."
+    closest, content, cheapest, trade_off = answers.every(read(methods, metrics=names))
+    assert trade_off.text.startswith("a is ahead in both KID and SSIM")
+    for answer in (closest, content, trade_off):
+        assert answer.text.count(said) == 1
+    assert said not in cheapest.text
+    idle = scaled((0.001, 0.0005), (0.0001, 0.0001))  # nobody wins
+    assert said not in answers.closest(read(idle, metrics=names)).text
 
 
 def test_settings_far_below_a_recipe_stand_in_what_to_know(tmp_path):
@@ -431,7 +475,7 @@ def test_what_stands_in_for_a_missing_metric_is_said(read):
     assert content.text.startswith("b: SSIM 0.850")
     assert "LPIPS, which would be preferred, was not computed" in content.text
     assert cheapest.text == "No method was timed."
-    assert trade_off.text == "b is ahead in both SWD x 1000 and SSIM, by the values alone."
+    assert trade_off.text.startswith("b is ahead in both SWD x 1000 and SSIM, by the values alone.")
 
 
 def test_a_method_without_a_number_is_named(read):
@@ -440,7 +484,7 @@ def test_a_method_without_a_number_is_named(read):
         "b": method("b", values={"kid": {"value": float("nan")}}),
     }
     answer = answers.closest(read(methods))
-    assert answer.text == "a, the only one with a number: KID 0.100. Without a number: b."
+    assert answer.text.startswith("a, the only one with a number: KID 0.100. Without a number: b.")
 
 
 def test_questions_without_any_number_say_so(read):

@@ -25,7 +25,7 @@ Rule = Literal["pairs", "intervals", "values", "runs"]
 STYLE = ("kid", "sliced_wasserstein")  # the first that there is: the distance to the collection
 CONTENT = ("lpips_alex", "ssim")  # the distance to the content
 TRADE_OFF = "artfid"
-COLOUR = "colour_histogram"  # what a filter that takes the colours away can't win by
+COLOUR = "colour_histogram"  # beside every winner: what a grey filter can't win by
 RESAMPLES = 9999  # of the bootstrap
 SEED = 0
 
@@ -324,26 +324,39 @@ def _cannot_tell(comparison: Comparison, metric: Metric) -> list[Part]:
 
 
 def _colours(comparison: Comparison, labels: Sequence[str]) -> list[Part]:
-    """Which of these methods have colours further from the style's than the contents' own are."""
-    unchanged, metric = comparison.reference(UNCHANGED), comparison.metrics.get(COLOUR)
-    if not unchanged or not metric or COLOUR not in unchanged.values:
-        return []
-    theirs, parts = unchanged.values[COLOUR], []
-    for method in comparison.contenders:
-        ours = method.values.get(COLOUR)
-        if method.label not in labels or ours is None:
-            continue
-        if metric.beats(theirs.value, ours.value) and apart(ours, theirs)[0]:
-            parts += [
-                Part(text=" But the colours of "),
-                Part(text=method.label, name=True),
-                Part(
-                    text=f" are further from the style's ({metric.short.lower()} "
-                    f"{words.with_interval(ours)}) than those of the contents left alone "
-                    f"({words.with_interval(theirs)})."
-                ),
-            ]
-    return parts
+    """How far from the style's the colours of these methods are, beside the contents' own."""
+    metric = comparison.metrics.get(COLOUR)
+    if metric is None:
+        return [Part(text=f" Colours weren't measured: add {COLOUR} to --metrics.")]
+    unchanged = comparison.reference(UNCHANGED)
+    theirs = unchanged.values.get(COLOUR) if unchanged else None
+    methods = [method for method in comparison.contenders if method.label in labels]
+    return [part for method in methods for part in _colour(method, metric, theirs)]
+
+
+def _colour(method: Method, metric: Metric, unchanged: Value | None) -> list[Part]:
+    """One method's colours; a warning where those of the contents are nearer the style's."""
+    name, ours = Part(text=method.label, name=True), method.values.get(COLOUR)
+    if ours is None:
+        return [Part(text=" The colours of "), name, Part(text=" weren't measured.")]
+    told = words.with_interval(ours)
+    shown = [Part(text=f" {metric.short}: "), name]
+    if unchanged is None:
+        return [*shown, Part(text=f" {told}; that of {UNCHANGED} wasn't measured.")]
+    theirs = words.with_interval(unchanged)
+    contents = [Part(text=UNCHANGED, name=True), Part(text=f" {theirs}.")]
+    if not apart(ours, unchanged)[0]:
+        return [*shown, Part(text=f" {told}, which can't be told from "), *contents]
+    if metric.beats(ours.value, unchanged.value):
+        return [*shown, Part(text=f" {told}, better than "), *contents]
+    return [
+        Part(text=" But the colours of "),
+        name,
+        Part(
+            text=f" are further from the style's ({metric.short.lower()} {told}) than those of "
+            f"the contents left alone ({theirs})."
+        ),
+    ]
 
 
 def content(comparison: Comparison) -> Answer:
