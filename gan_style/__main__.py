@@ -396,7 +396,7 @@ def grid(
         pattern: what translations are called, as for translate.
     """
     from gan_style import images
-    from gan_style.pairs import STYLE, called, check_pattern, output_names
+    from gan_style.pairs import STYLE, called, check_pattern, output_files, same
 
     at_least(1, count=count, cell=cell, per_row=per_row)
     if Path(out).suffix.lower() not in images.WRITTEN:
@@ -404,21 +404,30 @@ def grid(
     check_pattern(pattern)
     if STYLE in pattern:
         raise ConfigError(f"--pattern is {pattern!r}, but a folder of a grid is of one style")
-    names = {path: called(pattern, name) for path, name in output_names(Path(content)).items()}
+    names = {
+        path: same(called(pattern, Path(name)).as_posix())
+        for name, path in output_files(Path(content)).items()
+    }
     folders = [Path(folder) for folder in entries(translated)]
-    made = [{n: p for p, n in output_names(f, "translated").items()} for f in folders]
+    made = [output_files(folder, "translated") for folder in folders]
     common = [path for path, name in names.items() if all(name in each for each in made)]
     if not common:
         raise DataError(f"no image of --content {content} has a translation in {translated}")
     chosen = images.spread(common, count)
-    cells = [
-        [images.to_array(images.load_image(p)) for p in (path, *(m[names[path]] for m in made))]
-        for path in chosen
-    ]
+    notes: dict[str, None] = {}
+
+    def read(path: Path) -> Any:
+        picture = images.read_picture(path)
+        notes.update({picture.note: None} if picture.note else {})
+        return images.to_array(picture.image)
+
+    cells = [[read(p) for p in (path, *(m[names[path]] for m in made))] for path in chosen]
     rows = [list(chain(*cells[i : i + per_row])) for i in range(0, len(cells), per_row)]
     titles = [Path(content).name, *(folder.name for folder in folders)] * per_row
     picture = images.grid(rows, titles, cell)
     images.save_image(picture, Path(out))
+    if notes:
+        print(listed(list(notes), Path(out).with_suffix(".read_in_part.txt")))
     print(f"{len(chosen)} contents and their translations drawn: {out}")
 
 
@@ -479,7 +488,7 @@ def evaluate(
     at_least(32, size=size)
     from gan_style import devices, evaluation
     from gan_style.files import write_json
-    from gan_style.images import list_images
+    from gan_style.images import list_images, without_images
     from gan_style.pairs import check_pattern, output_names
 
     check_pattern(pattern)
@@ -505,7 +514,7 @@ def evaluate(
     real = list_images(target) if target else []
     contents = list(output_names(Path(content), "content"))
     if target and not real:
-        raise DataError(f"--collection {target}: no images in this folder")
+        raise DataError(f"--collection {target}: {without_images(target)}")
     seen = evaluation.Seen()
     values = evaluation.evaluate(samples, real, columns, how, _path(features), seen)
     protocol = evaluation.protocol(how, samples, real, contents, seen)
@@ -521,7 +530,8 @@ def evaluate(
     if left := 0 if pairs else protocol["untranslated"]:
         print(f"{left} of {len(contents)} contents have no translation")
     bad = evaluation.bad_note(seen, path.with_suffix(".left_out.txt"))
-    for note in filter(None, (evaluation.shapes_note(samples, seen), bad)):
+    part = evaluation.part_note(seen.notes, path.with_suffix(".read_in_part.txt"))
+    for note in filter(None, (evaluation.shapes_note(samples, seen), part, bad)):
         print(printable(note))
     print(f"{evaluation.measured(values, samples)}, numbers in {path}")
 

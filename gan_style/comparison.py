@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -40,12 +40,15 @@ from gan_style.files import atomic_folder, listed, write_json
 from gan_style.images import (
     ImageError,
     image_size,
+    left_out,
     list_images,
     load_image,
+    read_in_part,
     resize,
     save_png,
     scaled_size,
     to_array,
+    without_images,
 )
 from gan_style.method import BACK, Direction, Paper, TrainedMethod
 from gan_style.metrics import kid
@@ -68,6 +71,7 @@ POINTLESS = "not computed (of these images it says nothing)"
 NOTHING_TO_TRAIN_ON = "it has nothing to train on: give it a domain, or the comparison"
 PATTERN = "pattern"  # of another program's names
 TAIL = 4000  # characters of a failed command's output that its reason is looked for in
+BAD = "left_out.json"  # images that were drawn and can't be read
 STYLES = REAL  # label of the reference row of the pairs' style images
 # Options that say how long an optimisation goes on, and which share of a recipe's is far below it.
 EFFORT, FAR_BELOW = ("iterations",), 1 / 4
@@ -382,13 +386,19 @@ def compare(
     content, style, collection = comparison.folders()
     real = list_images(collection)
     if not real:
-        raise DataError(f"{collection}: no images in this folder")
+        raise DataError(f"{collection}: {without_images(collection)}")
     work, report = comparison.results / "compare", comparison.results / "report"
     folders = {"content": str(content), "style": str(style), "collection": str(collection)}
     _refuse_foreign(report, folders)
     columns = evaluation.choose([*filter(None, config.entries(comparison.metrics))])
+    for folder in dict.fromkeys((content, style, collection)):
+        if line := left_out(folder):
+            say(line)
     pairs = make_pairs(work, content, style, comparison, say)
     say(f"{len(pairs.rows)} contents of {content}, each with a style of {style}")
+    partly = read_in_part([*pairs.drawn, *real])
+    if part := evaluation.part_note(partly, pairs.folder / "read_in_part.txt"):
+        say(part)
     for label in redo:
         if label not in [entry.label for entry in entries]:
             known = did_you_mean(label, [entry.label for entry in entries])
@@ -410,6 +420,7 @@ def compare(
             "the contents themselves: how far there is to go",
         ),
     }
+    rows[UNCHANGED]["notes"] += filter(None, (pairs.note, part))
     if not set(list_images(style)) & set(real):  # compared with themselves they would be perfect
         count = len(set(pairs.styles))
         rows[STYLES] = bench.reference(
@@ -457,6 +468,8 @@ class Pairs:
 
     folder: Path
     rows: list[dict[str, str]]
+    drawn: list[Path]  # the files that they are of
+    note: str  # which images were left out of them; "" where none was
 
     @property
     def file(self) -> Path:
@@ -484,34 +497,103 @@ class Pairs:
         return [self.style / row["style"] for row in self.rows]
 
 
+class Unreadable(Exception):
+    """Images that were drawn can't be read: the reason of each."""
+
+    def __init__(self, reasons: Mapping[Path, str]) -> None:
+        super().__init__("; ".join(reasons.values()))
+        self.reasons = reasons
+
+
 def make_pairs(
     work: Path, content: Path, style: Path, how: Comparison, say: Callable[[str], None]
 ) -> Pairs:
-    """Draw pairs, unless those that are there were drawn from the same images."""
+    """Draw pairs, unless those that are there were drawn from the same images.
+
+    Images that can't be read are left out, and others are drawn in their places: the same ones
+    whenever the same can't be read.
+
+    Raises:
+        DataError: no image of a side can be read.
+    """
     roots = {"content": content, "style": style}
     names = {side: output_names(root, side) for side, root in roots.items()}
-    drawn = draw_pairs(content, style, how.pairs, how.seed)
-    files = {
-        side: list(dict.fromkeys(root / row[side] for row in drawn)) for side, root in roots.items()
-    }
     folder = work / "pairs"
+    bad = _known_bad(folder / BAD, [path for known in names.values() for path in known])
+    drawn: list[dict[str, str]] = []
+    files: dict[str, list[Path]] = {}
 
     def make(resume: bool) -> None:
         del resume
         shutil.rmtree(folder, ignore_errors=True)
         with atomic_folder(folder) as partial:
+            reasons = {}
             for side, paths in files.items():
                 for path in paths:
-                    _copy(path, partial / side / names[side][path], how.side)
+                    try:
+                        _copy(path, partial / side / names[side][path], how.side)
+                    except ImageError as error:
+                        reasons[path] = str(error)
+            if reasons:
+                raise Unreadable(reasons)
             rows = [
                 {side: names[side][roots[side] / row[side]].as_posix() for side in roots}
                 for row in drawn
             ]
             write_pairs(partial / "pairs.csv", rows)
+            write_json(partial / BAD, [[str(p), _digest(p), bad[p]] for p in sorted(bad)])
 
-    key = fingerprint([how.side, drawn], [path for paths in files.values() for path in paths])
-    Stages(work, say).do("pairs", key, make, folder)
-    return Pairs(folder, read_pairs(folder / "pairs.csv"))
+    said = say
+    while True:
+        try:
+            drawn = draw_pairs(content, style, how.pairs, how.seed, bad)
+        except DataError as error:
+            if bad:
+                error.add_note(_bad_note(bad))
+            raise
+        files = {
+            side: list(dict.fromkeys(root / row[side] for row in drawn))
+            for side, root in roots.items()
+        }
+        paths = [path for each in files.values() for path in each]
+        try:
+            Stages(work, said).do("pairs", fingerprint([how.side, drawn], paths), make, folder)
+            break
+        except Unreadable as found:
+            bad |= found.reasons
+            said = _silent
+    note = _bad_note(bad, folder / "left_out.txt")
+    if note:
+        say(note)
+    return Pairs(folder, read_pairs(folder / "pairs.csv"), paths, note)
+
+
+def _silent(line: str) -> None:
+    """Say nothing: it was said."""
+
+
+def _bad_note(bad: Mapping[Path, str], file: Path | None = None) -> str:
+    """Which images were left out of the draw; empty where all can be read."""
+    if not bad:
+        return ""
+    count = len(bad)
+    what = f"{count} image{'s' * (count != 1)} that can't be read {'are' if count != 1 else 'is'}"
+    reasons = listed([bad[path] for path in sorted(bad)], file)
+    return f"{what} left out of the pairs, and others drawn where there are more: {reasons}"
+
+
+def _known_bad(path: Path, images: Collection[Path]) -> dict[Path, str]:
+    """Images that an earlier draw found unreadable, and their reasons, if they are as they were."""
+    try:
+        found = [(Path(name), digest, str(reason)) for name, digest, reason in read_json(path)]
+    except (OSError, ValueError, TypeError):
+        return {}
+    there = set(images)
+    return {p: reason for p, digest, reason in found if p in there and _digest(p) == digest}
+
+
+def _digest(path: Path) -> str:
+    return fingerprint([], [path])
 
 
 def _refuse_foreign(report: Path, folders: Mapping[str, str]) -> None:
@@ -781,7 +863,11 @@ class Bench:
             cache, seen = self.work / "features", evaluation.Seen()
             found = evaluation.evaluate(samples, self.real, columns, self.how, cache, seen)
             bad = evaluation.bad_note(seen, stages.folder / "left_out.txt")
-            notes = [note for note in (evaluation.shapes_note(samples, seen), bad) if note]
+            real = set(self.real)  # of which it is said once for all rows
+            own = {path: note for path, note in seen.notes.items() if path not in real}
+            part = evaluation.part_note(own, stages.folder / "read_in_part.txt")
+            shapes = evaluation.shapes_note(samples, seen)
+            notes = [note for note in (shapes, part, bad) if note]
             made_by = evaluation.made_by(self.how.device)
             write_json(out, {"made_by": made_by, "values": found, "notes": notes})
             return not any(evaluation.WITHOUT in each.get("missing", "") for each in found.values())
@@ -920,8 +1006,15 @@ def fingerprint(values: Sequence[Any], paths: Sequence[Path]) -> str:
     """A name of everything that a result hangs on: values, and the content of files."""
     parts = [gan_style.__version__, json.dumps(values, sort_keys=True, default=str)]
     # What can't be read, such as a link to nowhere or a pipe, is told when it is loaded.
-    parts += [sha256_of(path) if path.is_file() else "" for path in paths]
+    parts += map(_checksum, paths)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _checksum(path: Path) -> str:
+    """Of a file's content; "" of one that can't be read."""
+    with suppress(OSError):
+        return sha256_of(path) if path.is_file() else ""
+    return ""
 
 
 def _empty_row() -> Row:

@@ -30,7 +30,7 @@ from gan_style.config import did_you_mean
 from gan_style.downloads import sha256_of
 from gan_style.errors import ConfigError, DataError, printable
 from gan_style.files import atomic_file, listed
-from gan_style.images import ImageError, load_image, resize, to_array, to_tensor
+from gan_style.images import ImageError, read_in_part, read_picture, resize, to_array, to_tensor
 from gan_style.metric import DerivedMetric, PairMetric, SetMetric
 from gan_style.metrics import Column, _features, kid
 from gan_style.pairs import (
@@ -39,6 +39,7 @@ from gan_style.pairs import (
     by_name,
     called,
     found_in,
+    output_files,
     output_names,
     read_pairs,
     same,
@@ -105,6 +106,7 @@ class Seen:
 
     bad: dict[Path, ImageError] = field(default_factory=dict)  # left out
     shapes: dict[Path, tuple[int, int]] = field(default_factory=dict)  # upright (height, width)
+    notes: dict[Path, str] = field(default_factory=dict)  # of what is read in part
 
 
 def choose(names: Sequence[str]) -> dict[str, Column]:
@@ -146,15 +148,15 @@ def match(
     Raises:
         DataError: folders that are empty or don't belong together, with examples.
     """
-    made = _by_name(translated, "translated")
-    contents = _by_name(content, "content")
-    styles = _by_name(style, "style") if style else {}
+    made = output_files(translated, "translated")
+    contents = output_files(content, "content")
+    styles = output_files(style, "style") if style else {}
     if pattern != STEM:
         made = _named_by(pattern, made, contents, styles, translated)
     only_style = style if style and style.is_file() else None
     extra = {
-        "truth": _by_name(truth, "truth") if truth else {},
-        "reconstruction": _by_name(reconstructed, "reconstructed") if reconstructed else {},
+        "truth": output_files(truth, "truth") if truth else {},
+        "reconstruction": output_files(reconstructed, "reconstructed") if reconstructed else {},
     }
     found: list[tuple[str, str, Path | None]]
     if pairs:
@@ -186,19 +188,6 @@ def _of(files: Mapping[str, Path], name: str, folder: str) -> Path:
     if name not in files:
         raise DataError(f"--{folder} has no {name}, which --translated has")
     return files[name]
-
-
-def _by_name(folder: Path, option: str) -> dict[str, Path]:
-    """Names of PNGs as `translate` would give them -> the image files."""
-    found: dict[str, Path] = {}
-    for path, name in output_names(folder, option).items():
-        other = found.setdefault(same(name.as_posix()), path)
-        if other != path:
-            raise DataError(
-                f"--{option} {folder}: {other.name} and {path.name} differ only in how their "
-                "accents are stored: rename one"
-            )
-    return found
 
 
 def _named_by(
@@ -452,6 +441,8 @@ def _evaluate_sets(
         if theirs is None:
             theirs = extract(net, collection, how, f"{features} features of the collection", seen)
             _write_features(theirs, kept)
+        else:  # read earlier, which said it then
+            seen.notes |= read_in_part(path for path in collection if path not in seen.shapes)
         if not len(ours) or not len(theirs):
             values |= {key: {"missing": UNREADABLE} for key in same}
             continue
@@ -584,7 +575,9 @@ def _batches(
         images = {}
         for path in dict.fromkeys(path for item in batch for path in paths_of(item)):
             try:
-                images[path], seen.shapes[path] = read_square(path, how)
+                images[path], seen.shapes[path], note = read_square(path, how)
+                if note:
+                    seen.notes[path] = note
             except ImageError as error:
                 seen.bad[path] = error
         return images
@@ -601,11 +594,12 @@ def _batches(
             yield done, future.result()
 
 
-def read_square(path: Path, how: How) -> tuple[Tensor, tuple[int, int]]:
-    """(3, size, size) in [0, 1], and the (height, width) that it was made of."""
-    array = to_array(load_image(path, how.background))
+def read_square(path: Path, how: How) -> tuple[Tensor, tuple[int, int], str]:
+    """(3, size, size) in [0, 1], the (height, width) that it was made of, and the file's note."""
+    picture = read_picture(path, how.background)
+    array = to_array(picture.image)
     height, width = array.shape[:2]
-    return to_tensor(resize(array, (how.size, how.size))), (height, width)
+    return to_tensor(resize(array, (how.size, how.size))), (height, width), picture.note
 
 
 def _bar(total: int, what: str, unit: str = " images") -> Bar:
@@ -671,6 +665,11 @@ def bad_note(seen: Seen, file: Path) -> str:
         return ""
     reasons = listed([str(error) for error in seen.bad.values()], file)
     return f"{count} image{'s' * (count != 1)} left out: {reasons}"
+
+
+def part_note(notes: Mapping[Path, str], file: Path) -> str:
+    """Which images are read in part, in `file` where they are many; empty where none is."""
+    return listed([notes[path] for path in sorted(notes)], file)
 
 
 def measured(values: Mapping[str, dict[str, Any]], samples: Sequence[Sample]) -> str:

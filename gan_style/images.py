@@ -10,8 +10,8 @@ import stat
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.util import find_spec
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from gan_style import memory, rasters
 from gan_style.errors import DataError, UserError, printable
-from gan_style.files import atomic_file
+from gan_style.files import SHOWN, atomic_file
 
 T = TypeVar("T")
 # Also what this machine lacks a library for: its files are named, not passed over.
@@ -33,12 +33,19 @@ SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".ppm", ".pgm", ".pbm", ".pnm", ".bmp",
     ".tif", ".tiff", ".webp", ".gif", ".avif", ".heic", ".heif", ".hif",
 )  # fmt: skip
-# Pictures too, or what may be taken for some, that nothing here reads.
-UNREAD = (
-    ".psd", ".psb", ".xcf", ".kra", ".svg", ".eps", ".ai", ".pdf", ".jp2", ".j2k", ".jxl", ".tga",
-    ".ico", ".icns", ".exr", ".hdr", ".dcm", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2",
-    ".raf", ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".zip",
-)  # fmt: skip
+# What lies beside pictures and nobody takes for some; all else that isn't read is counted.
+NO_IMAGES = frozenset((
+    ".txt", ".csv", ".tsv", ".json", ".jsonl", ".md", ".rst", ".py", ".pyc", ".ipynb", ".sh",
+    ".bat", ".toml", ".yaml", ".yml", ".ini", ".cfg", ".conf", ".xml", ".xmp", ".html", ".htm",
+    ".css", ".js", ".log", ".lock", ".db", ".ds_store", ".aae", ".url", ".lnk", ".md5", ".sha1",
+    ".sha256", ".prj", ".tfw", ".jgw", ".pgw", ".wld", ".pth", ".pt", ".ckpt", ".onnx",
+    ".safetensors", ".pkl",
+))  # fmt: skip
+NO_IMAGES_WITHOUT_SUFFIX = frozenset((
+    "readme", "license", "licence", "copying", "notice", "authors", "changelog", "citation",
+    "makefile", "md5sums", "sha256sums", "icon\r",
+))  # fmt: skip
+KIND = 16  # characters of a suffix in a message: of "St. Ives at noon" it is nearly the whole name
 # By content, whatever the suffix says. Pillow knows 40 more, one of which starts Ghostscript.
 FORMATS: tuple[str, ...] = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF", "FLOATS")
 if find_spec("PIL.AvifImagePlugin"):  # since Pillow 11.3
@@ -116,13 +123,38 @@ def list_images(folder: Path) -> list[Path]:
 
 def left_out(folder: Path) -> str:
     """Files under `folder` that a user may take for images, but nothing reads; "" without any."""
-    kinds = Counter(path.suffix.lower() for path in list_files(folder))
-    found = [f"{kinds[kind]} {kind}" for kind in UNREAD if kinds[kind]]
-    count = sum(kinds[kind] for kind in UNREAD)
-    if not count:
+    found = _unread(folder)
+    return f"{printable(folder)}: {found}" if found else ""
+
+
+def without_images(folder: Path) -> str:
+    """The words of a refusal of a folder that has no images, with what it has that isn't read."""
+    found = _unread(folder)
+    return f"no images in this folder{': ' * bool(found)}{found}"
+
+
+def _unread(folder: Path) -> str:
+    """What `left_out` says of a folder: the most frequent kinds, and the number of the others."""
+    kinds = Counter(filter(None, map(_unread_kind, list_files(folder))))
+    if not kinds:
         return ""
+    count = kinds.total()
+    order = sorted(kinds, key=lambda kind: (-kinds[kind], kind))
+    found = [f"{kinds[kind]} {printable(kind)}" for kind in order[:SHOWN]]
+    if len(order) > SHOWN:
+        found.append(f"{sum(kinds[kind] for kind in order[SHOWN:])} of other kinds")
     what = "1 file is" if count == 1 else f"{count} files are"
-    return f"{printable(folder)}: {what} left out, of kinds that aren't read: {', '.join(found)}"
+    return f"{what} left out, of kinds that aren't read: {', '.join(found)}"
+
+
+def _unread_kind(path: Path) -> str:
+    """How a file is counted that isn't read; "" of images, and of what nobody takes for one."""
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES or suffix in NO_IMAGES or path.name.lower() in NO_IMAGES_WITHOUT_SUFFIX:
+        return ""
+    if len(suffix) > KIND:
+        return f"{suffix[:KIND]}..."
+    return suffix or "without suffix"
 
 
 def list_files(folder: Path) -> Iterator[Path]:
@@ -173,6 +205,19 @@ def image_size(path: Path) -> tuple[int, int]:
     """
     with _opened(path) as file:
         return file.size
+
+
+def read_in_part(paths: Iterable[Path]) -> dict[Path, str]:
+    """The notes of those files of which not all would be read; little more than headers is.
+
+    What can't be opened is passed over: whoever reads it says so.
+    """
+    notes = {}
+    for path in dict.fromkeys(paths):
+        with suppress(ImageError), _opened(path) as file:
+            if note := _frames_left_out(path, file):
+                notes[path] = note
+    return notes
 
 
 def load_image(path: Path, background: str = "white") -> Image.Image:
@@ -332,7 +377,7 @@ class _Floats(ImageFile.ImageFile):
         if self.raster:
             values = self.raster.values()
             if values is None:
-                raise ValueError(_unlike(self.raster.holds()))
+                raise ValueError(self.raster.obstacle() or _unlike(self.raster.holds()))
             levels = _unit_to_8_bit(values[..., : 1 if self.mode == "L" else 3], self.raster)
             self.raster = None
             self.im = Image.fromarray(levels[..., 0] if self.mode == "L" else levels).im

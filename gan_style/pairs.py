@@ -15,13 +15,13 @@ import random
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gan_style.errors import ConfigError, DataError
 from gan_style.files import atomic_file
-from gan_style.images import SUFFIXES, list_images
+from gan_style.images import SUFFIXES, list_images, without_images
 from gan_style.reading import read_bytes
 
 # File names are bytes to the system: one that isn't UTF-8 must not end a run.
@@ -96,7 +96,7 @@ def output_names(folder: Path, option: str = "content") -> dict[Path, Path]:
         raise DataError(f"--{option} {folder}: no such file or folder")
     files, root = ([folder], folder.parent) if folder.is_file() else (list_images(folder), folder)
     if not files:
-        raise DataError(f"--{option} {folder}: no images in this folder")
+        raise DataError(f"--{option} {folder}: {without_images(folder)}")
     stems = {path: path.relative_to(root).with_suffix("") for path in files}
     count = Counter(stems.values())
     names = {
@@ -111,6 +111,23 @@ def output_names(folder: Path, option: str = "content") -> dict[Path, Path]:
                 f"--{option} {folder}: {name} would be longer than {LONGEST} bytes; rename it"
             )
     return names
+
+
+def output_files(folder: Path, option: str = "content") -> dict[str, Path]:
+    """The names that `output_names` gives, as names are compared -> the image files.
+
+    Raises:
+        DataError: as `output_names`, or two whose names differ only in how accents are stored.
+    """
+    found: dict[str, Path] = {}
+    for path, name in output_names(folder, option).items():
+        other = found.setdefault(same(name.as_posix()), path)
+        if other != path:
+            raise DataError(
+                f"--{option} {folder}: {other.name} and {path.name} differ only in how their "
+                "accents are stored: rename one"
+            )
+    return found
 
 
 def read_pairs(path: Path) -> list[dict[str, str]]:
@@ -131,26 +148,43 @@ def read_pairs(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def draw_pairs(content: Path, style: Path, count: int, seed: int) -> list[dict[str, str]]:
+def draw_pairs(
+    content: Path, style: Path, count: int, seed: int, bad: Collection[Path] = ()
+) -> list[dict[str, str]]:
     """`count` different contents, or all there are, each with a style; in the contents' order.
 
-    No style comes again before every other one was drawn.
+    No style comes again before every other one was drawn. Where contents are bad, others take
+    their places and the rest stays; where styles are, the next one comes.
 
     Raises:
-        DataError: no images in one of the folders.
+        DataError: no images in one of the folders, or bad ones alone.
     """
     contents, styles = (
-        [path.relative_to(folder).as_posix() for path in output_names(folder, option)]
+        list(output_names(folder, option))
         for folder, option in ((content, "content"), (style, "style"))
     )
     random_state = random.Random(seed)
     chosen = sorted(random_state.sample(range(len(contents)), min(count, len(contents))))
-    order: list[str] = []
+    good = [path for path in styles if path not in bad]
+    if not good or all(path in bad for path in contents):
+        where = f"--content {content}" if good else f"--style {style}"
+        raise DataError(f"{where}: none of the images can be read")
+    order: list[Path] = []
     while len(order) < len(chosen):
-        order += random_state.sample(styles, len(styles))
+        order += [path for path in random_state.sample(styles, len(styles)) if path not in bad]
+    # Drawn last, so that nothing else hangs on them.
+    others = sorted(set(range(len(contents))) - set(chosen))
+    spare = iter(
+        [each for each in random_state.sample(others, len(others)) if contents[each] not in bad]
+    )
+    places = [each if contents[each] not in bad else next(spare, None) for each in chosen]
+    pairs = [(place, path) for place, path in zip(places, order, strict=False) if place is not None]
     return [
-        {"content": contents[index], "style": name}
-        for index, name in zip(chosen, order, strict=False)
+        {
+            "content": contents[place].relative_to(content).as_posix(),
+            "style": path.relative_to(style).as_posix(),
+        }
+        for place, path in sorted(pairs)
     ]
 
 

@@ -21,6 +21,11 @@ SAMPLES, STRIP_ROWS, PLANAR, PREDICTOR, EXTRA, FORMAT = 277, 278, 284, 317, 338,
 TILE_WIDTH, TILE_HEIGHT, NODATA = 322, 323, 42113
 STRIPS, TILES = (273, 279), (324, 325)  # offsets and numbers of bytes
 GREY, RGB = 1, 2  # of PHOTOMETRIC; grey is said of whatever has no colours, of 13 bands too
+DEFLATE = (8, 32946)  # by both its numbers
+NAMES = {
+    5: "LZW", 6: "JPEG", 7: "JPEG", 32773: "PackBits", 34887: "LERC", 34925: "LZMA",
+    50000: "Zstandard", 50001: "WebP",
+}  # fmt: skip
 KINDS = {1: "u", 2: "i", 3: "f"}
 DTYPES = {*product("ui", (8, 16, 32, 64)), *product("f", (16, 32, 64))}
 # ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, GDAL's metadata and no data.
@@ -86,13 +91,32 @@ class Raster:
                 made[y : y + len(block), x : x + block.shape[1], where] = block
         return made
 
+    def obstacle(self) -> str:
+        """Why `values` has none of an array that there is, and what to do; "" where it has."""
+        number, predictor = self.tags.get(COMPRESSION, 1), self.tags.get(PREDICTOR, 1)
+        dtype = self.dtype
+        if dtype is None or self._is_known(dtype):
+            return ""
+        if (size := self._bytes(dtype)) > BYTES:
+            return (
+                f"its values take {size / 1e9:.1f} GB, but no more than {BYTES / 1e9:.1f} GB are "
+                "unpacked: scale it down or cut it into pieces"
+            )
+        packed = f"with predictor {predictor}"
+        if number not in (1, *DEFLATE):
+            packed = f"by {NAMES.get(number, f'compression {number}')}"
+        return f"its {dtype.name} are packed {packed}, which isn't read: save it uncompressed"
+
+    def _bytes(self, dtype: np.dtype) -> int:
+        return self.width * self.height * self.bands * dtype.itemsize
+
     def _is_known(self, dtype: np.dtype) -> bool:
         predictor = self.tags.get(PREDICTOR, 1)
         return (
-            self.tags.get(COMPRESSION, 1) in (1, 8, 32946)  # none, and deflate by both its numbers
+            self.tags.get(COMPRESSION, 1) in (1, *DEFLATE)
             and (predictor in (1, 2) or (predictor == 3 and dtype.kind == "f"))
             and not (predictor == 2 and dtype.kind == "f")
-            and self.width * self.height * self.bands * dtype.itemsize <= BYTES
+            and self._bytes(dtype) <= BYTES
         )
 
     def _unpacked(

@@ -306,6 +306,65 @@ def test_one_image_and_an_empty_folder(calls, compare, toy, refusal, gan_style, 
         compare(ADAIN)
 
 
+def spoil(path):
+    """Cut the end of an image off."""
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def test_an_image_that_cant_be_read_is_left_out_of_the_pairs(calls, compare, toy):
+    sound, _ = compare(ADAIN)
+    bad = toy / "testA" / Path(sound["pairs"][0]["content"]).name
+    whole = bad.read_bytes()
+    spoil(bad)
+    record, said = compare(ADAIN)
+    (line,) = (line for line in said if str(bad.name) in line)
+    assert line.startswith("1 image that can't be read is left out of the pairs, and others drawn")
+    assert said.count("  pairs") == 1
+    assert line in record["methods"][comparison.UNCHANGED]["notes"]
+    assert record["methods"]["adain"]["error"] is None
+    names = [Path(pair["content"]).name for pair in record["pairs"]]
+    assert len(names) == 2
+    assert bad.name not in names
+    again, said = compare(ADAIN)
+    assert (again, "  pairs: as before" in said, line in said) == (record, True, True)
+    shutil.rmtree("results")
+    assert compare(ADAIN)[0]["pairs"] == record["pairs"]
+    bad.write_bytes(whole)  # mended
+    assert compare(ADAIN)[0]["pairs"] == sound["pairs"]
+
+
+def test_a_style_that_cant_be_read_is_left_out_too_and_all_together_are_refused(
+    calls, compare, toy
+):
+    first, _ = compare(ADAIN)
+    spoil(toy / "trainB" / Path(first["pairs"][0]["style"]).name)
+    record, said = compare(ADAIN)
+    assert sum("1 image that can't be read" in line for line in said) == 1
+    assert record["pairs"][0]["style"] != first["pairs"][0]["style"]
+    for path in (toy / "testA").iterdir():
+        path.write_bytes(b"no image")
+    with pytest.raises(DataError, match="--content toy/testA: none of the images") as refused:
+        compare(ADAIN)
+    (note,) = refused.value.__notes__
+    assert note.startswith("4 images that can't be read are left out")
+
+
+def test_what_isnt_read_and_what_is_read_in_part_is_said_before(calls, compare, toy):
+    (toy / "testA" / "film.mp4").touch()
+    for path in (*(toy / "testA").glob("*.png"), next((toy / "testB").iterdir())):
+        frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
+        frames[0].save(path.with_suffix(".gif"), save_all=True, append_images=frames[1:])
+        path.unlink()
+    for _ in range(2):  # the second time nothing is read
+        record, said = compare(ADAIN)
+        assert said.count("toy/testA: 1 file is left out, of kinds that aren't read: 1 .mp4") == 1
+        (line,) = (line for line in said if "only the first of its frames is read" in line)
+        assert line.count("toy/testA/") == 2  # of the pairs
+        assert line.count("toy/testB/") == 1  # of the collection
+        notes = [note for row in record["methods"].values() for note in row["notes"]]
+        assert sum("only the first of its frames" in note for note in notes) == 1
+
+
 def test_a_training_is_done_once_and_its_run_is_of_its_options(calls, compare, train, toy):
     made = []
 

@@ -2,7 +2,10 @@
 
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
 import unicodedata
 from functools import partial
 from pathlib import Path
@@ -13,12 +16,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from gan_style import evaluation, metrics, pairs, translation, weights
+from gan_style import evaluation, home, metrics, pairs, translation, weights
 from gan_style.errors import ConfigError, DataError
 from gan_style.images import list_images
 from gan_style.metric import PairMetric, SetMetric
 from gan_style.metrics import _features
 
+ROOT = Path(__file__).parents[1]
 SIDE = 32
 HOW = evaluation.How(device=torch.device("cpu"), size=SIDE)
 
@@ -164,7 +168,7 @@ def test_images_of_any_shape_are_measured_as_squares_of_one_size(tmp_path, three
     ]
     found = numbers(same, tall, names=["ssim", "sliced_wasserstein"])
     assert found["ssim"]["value"] == pytest.approx(1)
-    square, shape = evaluation.read_square(wide / "a.png", HOW)
+    square, shape, _ = evaluation.read_square(wide / "a.png", HOW)
     assert (square.shape, shape) == ((3, SIDE, SIDE), (20, 96))
     seen = evaluation.Seen(shapes={sample.translated: (20, 96) for sample in same})
     protocol = evaluation.protocol(HOW, same, [], [], seen)
@@ -497,6 +501,51 @@ def test_many_bad_images_are_listed_in_a_file(evaluate, three):
     assert len(Path("found.left_out.txt").read_text().splitlines()) == 12
 
 
+def test_what_is_read_in_part_is_said_once_also_of_features_that_were_kept(evaluate, three):
+    frames = [picture(seed) for seed in (1, 2)]
+    for path in (three[0] / "b.png", three[2] / "moving.webp"):
+        frames[0].save(path, save_all=True, append_images=frames[1:], lossless=True)
+    for out in ("first.json", "second.json"):  # which reads no collection
+        said = evaluate(metrics="ssim,kid,psnr,precision_recall", out=out, features="features")
+        assert said.count("only the first of its frames is read") == 2
+        assert said.count(f"{three[2] / 'moving.webp'}: only") == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import gan_style.pages.plots",
+        pytest.param(
+            "import torch; from gan_style.metrics import _ssim; "
+            "_ssim.similarity(*2 * [torch.zeros(1, 1, 16, 16)])",
+            marks=pytest.mark.slow,  # torchmetrics takes seconds
+        ),
+    ],
+)
+@pytest.mark.parametrize("home", ["", "/dev/null/none"])
+def test_without_a_home_nothing_is_warned_of_and_nothing_is_left(tmp_path, code, home):
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("XDG_", "MPL"))}
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    its = kept | {"HOME": home or "/dev/null", "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
+    if not home:  # somebody whom the system doesn't know
+        code = f"import os, pwd; del os.environ['HOME']; pwd.getpwuid = {{}}.__getitem__; {code}"
+    code += "; import matplotlib, os; print(os.environ['MPLCONFIGDIR'], matplotlib.get_cachedir())"
+    done = subprocess.run([sys.executable, "-c", code], env=its, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count(f"{folder}/gan_style-matplotlib-") == 2
+    assert list(folder.glob("gan_style-*")) == []
+
+
+def test_a_home_that_can_be_written_to_is_left_to_matplotlib(tmp_path, monkeypatch):
+    for name in ("MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    home.for_matplotlib()
+    assert "MPLCONFIGDIR" not in os.environ
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_translations_of_another_shape_are_said(evaluate, three):
     translated, *_ = three
     said = evaluate(metrics="ssim", out="same.json")
@@ -675,6 +724,27 @@ def test_two_images_that_differ_in_how_accents_are_stored_are_not_mixed_up(tmp_p
         pytest.skip("they are one name to this file system")
     with pytest.raises(DataError, match="differ only in how their accents are stored: rename one"):
         evaluation.match(both, both)
+
+
+def test_others_take_the_places_of_bad_images_and_the_rest_stays(tmp_path):
+    content = folder(tmp_path / "content", [f"{n:02}.png" for n in range(9)], size=(8, 8))
+    style = folder(tmp_path / "style", [f"{n}.png" for n in range(4)], size=(8, 8))
+    rows = pairs.draw_pairs(content, style, 6, seed=1)
+    bad = {content / rows[2]["content"]}
+    less = pairs.draw_pairs(content, style, 6, 1, bad)
+    assert less == pairs.draw_pairs(content, style, 6, 1, bad)
+    assert [row for row in rows if row in less] == [*rows[:2], *rows[3:]]
+    assert len({row["content"] for row in less}) == 6
+    assert content / less[2]["content"] not in bad
+    styles = {style / rows[0]["style"]}
+    drawn = [style / row["style"] for row in pairs.draw_pairs(content, style, 6, 1, styles)]
+    assert not styles & set(drawn)
+    assert [len(set(drawn[i : i + 3])) for i in (0, 3)] == [3, 3]  # they still take turns
+    few = pairs.draw_pairs(content, style, 6, 1, set(sorted(content.iterdir())[:5]))
+    assert [row["content"] for row in few] == [f"{n:02}.png" for n in range(5, 9)]
+    for option, all_bad in (("content", content), ("style", style)):
+        with pytest.raises(DataError, match=f"--{option} {all_bad}: none of the images can be"):
+            pairs.draw_pairs(content, style, 6, 1, set(all_bad.iterdir()))
 
 
 def test_metrics_lists_every_column(gan_style):

@@ -403,6 +403,51 @@ def test_files_that_may_be_taken_for_images_are_counted_by_kind(tmp_path):
     assert images.left_out(tmp_path / "deep") == ""
 
 
+def test_files_of_unknown_kinds_and_without_suffix_are_counted_too(tmp_path):
+    names = ("a.jpg", "b", "c.jpg_large", "d.JPG~", "e.gif", "raw.dng", "f. A very long last word")
+    beside = ("README", "a.json", "Thumbs.db", ".DS_Store", "notes.MD", "deep/.b", "list.csv")
+    (tmp_path / "deep").mkdir()
+    for name in (*names, *beside):
+        (tmp_path / name).touch()
+    assert images.left_out(tmp_path) == (
+        f"{tmp_path}: 5 files are left out, of kinds that aren't read: "
+        "1 . a very long la..., 1 .dng, 1 .jpg_large, 1 .jpg~, 1 without suffix"
+    )
+
+
+def test_kinds_that_are_many_are_summed(tmp_path):
+    for number in range(300):
+        (tmp_path / f"frame.{number:04}").touch()
+    (tmp_path / "two.dng").touch()
+    (tmp_path / "one.dng").touch()
+    said = images.left_out(tmp_path).partition("read: ")[2].split(", ")
+    assert (said[0], said[1], said[-1]) == ("2 .dng", "1 .0000", "291 of other kinds")
+    assert len(said) == 11
+    (tmp_path / "a.\x1b[31m\n").touch()
+    assert images.left_out(tmp_path).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("number", "value", "said"),
+    [
+        (259, 5, "by LZW"),
+        (259, 50000, "by Zstandard"),
+        (259, 4711, "by compression 4711"),
+    ],
+)
+def test_floats_that_are_packed_otherwise_are_refused_for_that(tmp_path, number, value, said):
+    whole = (KINDS.parent / "rasters" / "float_rgb" / "refl.tif").read_bytes()
+    tag = struct.pack("<HHI", number, 3, 1)
+    assert whole.count(tag) == 1
+    place = whole.index(tag) + len(tag)
+    path = tmp_path / "a.tif"
+    path.write_bytes(whole[:place] + struct.pack("<H", value) + whole[place + 2 :])
+    with pytest.raises(ImageError) as refused:
+        load_image(path)
+    reason = f"its float32 are packed {said}, which isn't read: save it uncompressed"
+    assert str(refused.value) == f"{path}: {reason}"
+
+
 def test_links_to_folders_are_followed_once(tmp_path):
     for name in ("set/a.png", "elsewhere/b.png", "elsewhere/deep/c.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

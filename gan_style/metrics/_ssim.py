@@ -2,6 +2,8 @@
 
 from torch import Tensor
 
+from gan_style import home
+
 WINDOW = 11  # pixels, and so the smallest map
 
 
@@ -11,6 +13,7 @@ def similarity(maps: Tensor, other: Tensor) -> Tensor:
     Computed in float64: in float32 the variances, differences of large numbers, give two equal
     flat maps 0.9991.
     """
+    home.for_matplotlib()  # which comes with it
     # Its import takes five seconds.
     from torchmetrics.functional.image import structural_similarity_index_measure
 
