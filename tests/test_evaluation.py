@@ -572,20 +572,6 @@ def test_shapes_are_compared_upright(tmp_path):
     assert evaluation.reshaped(samples, seen) == []
 
 
-ASPECT = Path(__file__).parents[1].parent / "shared/cases/images"
-
-
-@pytest.mark.skipif(not ASPECT.is_dir(), reason="no shared cases here")
-def test_the_reported_case_of_two_shapes_is_said(tmp_path):
-    for kind in ("content", "translation"):
-        (tmp_path / kind).mkdir()
-        shutil.copy(ASPECT / f"aspect_{kind}.png", tmp_path / kind / "x.png")
-    samples = evaluation.match(tmp_path / "translation", tmp_path / "content")
-    seen = evaluation.Seen()
-    evaluation.evaluate(samples, [], evaluation.choose(["ssim"]), HOW, seen=seen)
-    assert "1 of 1 images have another shape" in evaluation.shapes_note(samples, seen)
-
-
 # Intervals
 
 
