@@ -7,7 +7,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,11 @@ class Curves:
     def picture(self, name: str, picture: np.ndarray, step: int) -> None:
         """An image uint8 (H, W, 3)."""
         self._write(lambda writer: writer.add_image(name, picture, step, dataformats="HWC"))
+
+    def together(self, title: str, charts: Mapping[str, Sequence[str]]) -> None:
+        """Curves of one chart each, by its name, under Custom Scalars."""
+        layout = {title: {name: ["Multiline", list(tags)] for name, tags in charts.items()}}
+        self._write(lambda writer: writer.add_custom_scalars(layout))
 
     def options(self, options: Mapping[str, Any]) -> None:
         """What a run was started with: for TensorBoard's table of runs, and as a text."""

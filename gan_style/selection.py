@@ -131,6 +131,16 @@ class Scores:
                 values[f"kid_{key}/{direction}"] = value
         return values
 
+    def charts(self) -> dict[str, list[str]]:
+        """Direction -> the tags of `curves` that are to be compared."""
+        return {
+            direction: [
+                f"kid/{direction}",
+                *(f"kid_{k}/{direction}" for k in self.references(direction)),
+            ]
+            for direction in self.yardsticks
+        }
+
     def yardsticks_line(self) -> str:
         """What KID is to be compared with."""
         words = []

@@ -646,6 +646,8 @@ class Trainer:
         assert self.scorer
         self.scores.yardsticks = self.scorer.yardsticks(self.accelerator.device)
         self.scores.files = self.scorer.files  # after they were read: one may have been lost
+        assert self.curves
+        self.curves.together("KID", self.scores.charts())
         return self.scores.yardsticks_line()
 
     def score(self) -> str:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tensorboard.plugins.custom_scalar import layout_pb2
 from test_training import events, same, weights
 from torch import nn
 
@@ -180,6 +181,15 @@ def test_the_test_images_are_the_same_ones_spread_over_the_folder(train_kid, tmp
         assert torch.equal(seen[index][1], torch.stack(images))
     assert "KID after 3 images: a2b " in said
     assert note("run", "gen_ab")["test_images"] == 5
+
+
+def test_kid_and_its_yardsticks_share_a_chart(train_kid, kids):
+    kids(a2b=[3])
+    train_kid(images=3, run_dir="run")
+    (point,) = events("run").Tensors("custom_scalars__config__")
+    layout = layout_pb2.Layout.FromString(point.tensor_proto.string_val[0])
+    ((chart,),) = [category.chart for category in layout.category]
+    assert (chart.title, list(chart.multiline.tag)) == ("a2b", ["kid/a2b", "kid_unchanged/a2b"])
 
 
 # The best
