@@ -18,6 +18,7 @@ from gan_style.images import (
     list_files,
     list_images,
     read_picture,
+    without_images,
 )
 from gan_style.progress import Bar
 
@@ -79,7 +80,7 @@ def check(folder: Path, crop: int = 256) -> Report:
     files = {part: list_images(folder / part) if (folder / part).is_dir() else [] for part in parts}
     part_of = {path: part for part, paths in files.items() for path in paths}
     if not part_of:
-        raise DataError(f"no images in {folder} (looked for {', '.join(SUFFIXES)})")
+        raise DataError(f"{folder}: {without_images(folder)} (looked for {', '.join(SUFFIXES)})")
     unreadable, small, partly, same = [], [], [], defaultdict(list)
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
