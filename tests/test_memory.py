@@ -139,9 +139,9 @@ def test_what_goes_well_is_left_alone():
 
 
 TAKES = """
-import resource, sys
+import sys
 import psutil, torch
-from gan_style import methods
+from gan_style import memory, methods
 torch.set_num_threads(1)
 name, content, style, options = eval(sys.argv[1])
 module = methods.load(name)
@@ -150,7 +150,7 @@ method.vgg
 before = psutil.Process().memory_info().rss
 with torch.no_grad():
     method.translate(torch.rand(1, 3, *content), torch.rand(1, 3, *style))
-took = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+took = memory.peak(torch.device("cpu")) - before  # getrusage has the starting process's, too
 print(took, method.bytes_for(content, [style]))
 """
 
