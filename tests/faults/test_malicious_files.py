@@ -434,11 +434,24 @@ def test_a_state_larger_than_memory_is_not_read(must_refuse, monkeypatch):
     must_refuse(kind, checkpoint.load_state, path, said="GB are free")
 
 
-def test_a_state_of_another_picture_is_refused(must_refuse):
-    path = Path("photo.state.safetensors")
+def test_a_state_of_another_picture_is_begun_anew(tally):
+    content, begun = torch.rand(1, 3, 8, 8), []
+
+    class Method:
+        def optimise(self, content, styles, state):
+            begun.append(state)
+            return iter(())
+
     for state in ([1], "x", {}, {"made_of": 5}, {"made_of": ["x"]}):
-        checkpoint.save_state(state, path)
-        must_refuse("resume state of an unknown form", optimisation._read, path, "x")
+        checkpoint.save_state(state, Path("photo.state.safetensors"))
+        again: set[Path] = set()
+        image = optimisation.optimise(
+            Method(), content, [], Path("photo.png"), {}, resume=True, again=again
+        )
+        assert torch.equal(image, content)
+        assert again == {Path("photo.png")}
+        tally("file", "resume state of another picture", "begun anew")
+    assert begun == [None] * 5
 
 
 def drop(state):
