@@ -396,7 +396,7 @@ def grid(
         pattern: what translations are called, as for translate.
     """
     from gan_style import images
-    from gan_style.pairs import STYLE, called, check_pattern, output_files, same
+    from gan_style.pairs import STYLE, called, check_pattern, output_files
 
     at_least(1, count=count, cell=cell, per_row=per_row)
     if Path(out).suffix.lower() not in images.WRITTEN:
@@ -405,7 +405,7 @@ def grid(
     if STYLE in pattern:
         raise ConfigError(f"--pattern is {pattern!r}, but a folder of a grid is of one style")
     names = {
-        path: same(called(pattern, Path(name)).as_posix())
+        path: images.same(called(pattern, Path(name)).as_posix())
         for name, path in output_files(Path(content)).items()
     }
     folders = [Path(folder) for folder in entries(translated)]
@@ -414,20 +414,14 @@ def grid(
     if not common:
         raise DataError(f"no image of --content {content} has a translation in {translated}")
     chosen = images.spread(common, count)
-    notes: dict[str, None] = {}
-
-    def read(path: Path) -> Any:
-        picture = images.read_picture(path)
-        notes.update({picture.note: None} if picture.note else {})
-        return images.to_array(picture.image)
-
-    cells = [[read(p) for p in (path, *(m[names[path]] for m in made))] for path in chosen]
+    files = [[path, *(each[names[path]] for each in made)] for path in chosen]
+    cells = [[images.to_array(images.load_image(path)) for path in row] for row in files]
     rows = [list(chain(*cells[i : i + per_row])) for i in range(0, len(cells), per_row)]
     titles = [Path(content).name, *(folder.name for folder in folders)] * per_row
     picture = images.grid(rows, titles, cell)
     images.save_image(picture, Path(out))
-    if notes:
-        print(listed(list(notes), Path(out).with_suffix(".read_in_part.txt")))
+    if notes := images.read_in_part(chain.from_iterable(files)):
+        print(listed(list(notes.values()), Path(out).with_suffix(".read_in_part.txt")))
     print(f"{len(chosen)} contents and their translations drawn: {out}")
 
 

@@ -34,7 +34,6 @@ import torch
 import gan_style
 from gan_style import checkpoint, command, config, evaluation, methods, metrics, runs
 from gan_style.config import LONGEST, at_least, at_most, did_you_mean
-from gan_style.downloads import sha256_of
 from gan_style.errors import ConfigError, DataError, Interrupted, UserError, printable
 from gan_style.files import atomic_folder, listed, write_json
 from gan_style.images import (
@@ -593,6 +592,7 @@ def _known_bad(path: Path, images: Collection[Path]) -> dict[Path, str]:
 
 
 def _digest(path: Path) -> str:
+    """Of a file's content and this program's version: another one may read it."""
     return fingerprint([], [path])
 
 
@@ -1005,16 +1005,8 @@ def _reason(tail: str, code: int) -> str:
 def fingerprint(values: Sequence[Any], paths: Sequence[Path]) -> str:
     """A name of everything that a result hangs on: values, and the content of files."""
     parts = [gan_style.__version__, json.dumps(values, sort_keys=True, default=str)]
-    # What can't be read, such as a link to nowhere or a pipe, is told when it is loaded.
-    parts += map(_checksum, paths)
+    parts += map(evaluation.checksum, paths)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _checksum(path: Path) -> str:
-    """Of a file's content; "" of one that can't be read."""
-    with suppress(OSError):
-        return sha256_of(path) if path.is_file() else ""
-    return ""
 
 
 def _empty_row() -> Row:

@@ -18,7 +18,6 @@ import os
 import random
 import threading
 import time
-import unicodedata
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,11 +37,14 @@ from gan_style.downloads import sha256_of
 from gan_style.errors import DataError, printable
 from gan_style.files import listed
 from gan_style.images import (
+    LONG,
     PIXELS,
     ImageError,
+    left_out,
     list_images,
     read_picture,
     resize,
+    same,
     spread,
     to_array,
     to_grey,
@@ -60,7 +62,6 @@ LISTED = 1_000_000_000  # bytes of a list of files: ten million paths
 SHARE = 0.25  # of the free memory that images may take: networks and their gradients need the rest
 INTERVAL = 0.1  # seconds between two looks at it, which take milliseconds
 PAUSE = 0.1  # seconds before what couldn't be read is tried again; a disk over a network may falter
-LONG = 8  # scale_shorter_and_crop: of a scaled image, as AdaIN's of a style; see `_scaled_size`
 
 T = TypeVar("T")
 
@@ -128,14 +129,9 @@ def domain_from_folder(folder: Path, sides: Sequence[Side] = SIDES) -> Domain:
     return Domain(name=folder.absolute().name, folders=folders, **files)
 
 
-def _same(name: str) -> str:
-    """A name as names are compared, see `pairs.same`: macOS may store its accents otherwise."""
-    return unicodedata.normalize("NFC", name)
-
-
 def _in_order(paths: Iterable[Path]) -> list[Path]:
     """Sorted by path, the same way however accents are stored."""
-    return sorted(paths, key=lambda path: Path(_same(str(path))))
+    return sorted(paths, key=lambda path: Path(same(str(path))))
 
 
 def domain_from_lists(name: str, folder: Path, roots: Mapping[Side, Path]) -> Domain:
@@ -183,8 +179,8 @@ def _spelled(names: dict[Path, Path], folder: Path) -> dict[Path, Path]:
     if not others or not folder.is_dir():
         return names
     there = [path.relative_to(folder) for path in list_images(folder)]
-    found = {_same(str(name)): name for name in there}
-    now = {name: found.get(_same(str(name)), name) for name in others}
+    found = {same(str(name)): name for name in there}
+    now = {name: found.get(same(str(name)), name) for name in others}
     return {path: now.get(name, name) for path, name in names.items()}
 
 
@@ -206,9 +202,9 @@ def with_absent(domain: Domain, left_out: Iterable[tuple[str, str]]) -> Domain:
     files: dict[str, Any] = {}
     for part, folder in domain.folders.items():
         there: tuple[Path, ...] = getattr(domain, part)
-        known = {_same(name) for name in domain.names(part)}
-        noted = {_same(name): name for each, name in wanted if each == part}
-        absent = [folder / name for same, name in noted.items() if same not in known]
+        known = {same(name) for name in domain.names(part)}
+        noted = {same(name): name for each, name in wanted if each == part}
+        absent = [folder / name for key, name in noted.items() if key not in known]
         files[part] = tuple(_in_order((*there, *absent))) if absent else there
     return replace(domain, **files)
 
@@ -226,11 +222,20 @@ def domain_from_one_folder(folder: Path, side: Side, test_share: float, seed: in
     empty: dict[str, tuple[Path, ...]] = dict.fromkeys(PARTS, ())
     parts = empty | _split(folder, side, test_share, seed)
     if not any(parts.values()):
-        raise DataError(
+        error = DataError(
             f"{folder} has no folder train{side.upper()} and no images: give a folder of images"
         )
+        raise _with_unread(error, [folder])
     folders = {part: folder for part in PARTS if part.endswith(side.upper())}
     return Domain(name=folder.absolute().name, split=True, folders=folders, **parts)
+
+
+def _with_unread(error: DataError, folders: Sequence[Path]) -> DataError:
+    """The error, with what these folders have that nothing reads, a line each."""
+    for folder in dict.fromkeys(folders):
+        if folder.is_dir() and (line := left_out(folder)):
+            error.add_note(line)
+    return error
 
 
 def _split(folder: Path, side: Side, test_share: float, seed: int) -> dict[str, tuple[Path, ...]]:
@@ -388,13 +393,13 @@ class DomainPair:
         """Read every file once, before training, and fill the cache with it."""
         letters = [side.upper() for side in self.sides]
         parts = [f"{use}{letter}" for use in ("train", "test") for letter in letters]
-        for part in parts[: len(letters)]:
-            count = len(getattr(domain, part))
-            if count < 2:
-                raise DataError(
-                    f"{domain.name}: {count or 'no'} image{'s' * (count != 1)} in {part}, "
-                    "but a collection needs at least 2"
-                )
+        if short := [part for part in parts[: len(letters)] if len(getattr(domain, part)) < 2]:
+            count = len(getattr(domain, short[0]))
+            error = DataError(
+                f"{domain.name}: {count or 'no'} image{'s' * (count != 1)} in {short[0]}, "
+                "but a collection needs at least 2"
+            )
+            raise _with_unread(error, [domain.folders[part] for part in short])
         files = [(part, path) for part in parts for path in getattr(domain, part)]
         with ThreadPoolExecutor(self.config.workers) as pool:
             results = Bar(
@@ -405,8 +410,8 @@ class DomainPair:
             problems = {
                 file: problem for file, problem in zip(files, results, strict=True) if problem
             }
-        noted = {(part, _same(name)) for part, name in left_out}
-        known = [file for file in problems if (file[0], _same(domain.name_of(*file))) in noted]
+        noted = {(part, same(name)) for part, name in left_out}
+        known = [file for file in problems if (file[0], same(domain.name_of(*file))) in noted]
         self.left_out = {file: problems.pop(file) for file in known}
         self.skipped = list(problems.values())
         if not problems:
@@ -461,7 +466,7 @@ class DomainPair:
         files: tuple[Path, ...] = getattr(self.domain, part)
         return [
             # Half of the digest keeps checkpoints small.
-            f"{self.digests.get(path, '')[:32]} {part}/{_same(name)}"
+            f"{self.digests.get(path, '')[:32]} {part}/{same(name)}"
             for path, name in zip(files, self.domain.names(part), strict=True)
         ]
 

@@ -30,7 +30,15 @@ from gan_style.config import did_you_mean
 from gan_style.downloads import sha256_of
 from gan_style.errors import ConfigError, DataError, printable
 from gan_style.files import atomic_file, listed
-from gan_style.images import ImageError, read_in_part, read_picture, resize, to_array, to_tensor
+from gan_style.images import (
+    ImageError,
+    read_in_part,
+    read_picture,
+    resize,
+    same,
+    to_array,
+    to_tensor,
+)
 from gan_style.metric import DerivedMetric, PairMetric, SetMetric
 from gan_style.metrics import Column, _features, kid
 from gan_style.pairs import (
@@ -42,7 +50,6 @@ from gan_style.pairs import (
     output_files,
     output_names,
     read_pairs,
-    same,
     stem_in,
 )
 from gan_style.progress import Bar
@@ -427,13 +434,14 @@ def _evaluate_sets(
     if not collection:
         return {key: {"missing": MISSING["collection"]} for key in columns}
     values: dict[str, dict[str, Any]] = {}
+    read_earlier = False
     translated = list(dict.fromkeys(sample.translated for sample in samples))
     for features in dict.fromkeys(column.features for column in columns.values()):
-        same = {key: column for key, column in columns.items() if column.features == features}
+        of_these = {k: column for k, column in columns.items() if column.features == features}
         try:
             net = _features.extractor(features).to(how.device)
         except WeightsError as error:
-            values |= {key: {"missing": _without_weights(error)} for key in same}
+            values |= {key: {"missing": _without_weights(error)} for key in of_these}
             continue
         ours = extract(net, translated, how, f"{features} features of translations", seen)
         kept = cache / f"{_fingerprint(features, collection, how)}.safetensors" if cache else None
@@ -441,12 +449,14 @@ def _evaluate_sets(
         if theirs is None:
             theirs = extract(net, collection, how, f"{features} features of the collection", seen)
             _write_features(theirs, kept)
-        else:  # read earlier, which said it then
-            seen.notes |= read_in_part(path for path in collection if path not in seen.shapes)
+        else:
+            read_earlier = True
         if not len(ours) or not len(theirs):
-            values |= {key: {"missing": UNREADABLE} for key in same}
+            values |= {key: {"missing": UNREADABLE} for key in of_these}
             continue
-        values |= {key: _distance(column, ours, theirs, how) for key, column in same.items()}
+        values |= {key: _distance(column, ours, theirs, how) for key, column in of_these.items()}
+    if read_earlier:  # which said it then
+        seen.notes |= read_in_part(path for path in collection if path not in seen.shapes)
     return values
 
 
@@ -464,9 +474,15 @@ def extract(net: nn.Module, paths: Sequence[Path], how: How, what: str, seen: Se
 def _fingerprint(features: str, paths: Sequence[Path], how: How) -> str:
     """What features depend on, as a name."""
     parts = [gan_style.__version__, features, str(how.size), how.background]
-    # What can't be read, such as a link to nowhere or a pipe, is told when it is loaded.
-    hashes = [sha256_of(path) if path.is_file() else "" for path in paths]
+    hashes = list(map(checksum, paths))
     return f"{features}-{hashlib.sha256(' '.join(parts + hashes).encode()).hexdigest()[:16]}"
+
+
+def checksum(path: Path) -> str:
+    """Of a file's content; "" of what can't be read, which is told when it is loaded."""
+    with suppress(OSError):
+        return sha256_of(path) if path.is_file() else ""  # a link to nowhere or a pipe isn't
+    return ""
 
 
 def _read_features(path: Path | None, shape: tuple[int, int]) -> Tensor | None:

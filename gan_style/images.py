@@ -8,6 +8,7 @@ import logging
 import os
 import stat
 import threading
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -70,6 +71,9 @@ WRITTEN: dict[str, tuple[str, dict[str, Any], int]] = {
 MAKER = "gan_style, made by "  # and a digest, in the EXIF tag Software
 PIXELS = 2**28  # of the largest image that is read: 16384x16384, the largest WebP
 BYTES = 8 * PIXELS  # of the largest file that is read: all pixels, of four 16-bit channels
+# Of a scaled image, the longer side to the shorter: a scroll of 3000x8 would be scaled to
+# 192,000x512, beyond any memory.
+LONG = 8
 LARGE = 2**25  # pixels from where on images are decoded one at a time, if memory has room for them
 BYTES_A_PIXEL = 24  # while it is decoded: measured, a transparent WebP takes most
 # A picture of 16 bits uses the two highest of them: below this even its lightest pixel is nearly
@@ -119,6 +123,11 @@ def list_images(folder: Path) -> list[Path]:
         DataError: as `list_files`.
     """
     return sorted(path for path in list_files(folder) if path.suffix.lower() in SUFFIXES)
+
+
+def same(name: str) -> str:
+    """A name as names are compared: `e` with an accent is one character, not two (NFC)."""
+    return unicodedata.normalize("NFC", name)
 
 
 def left_out(folder: Path) -> str:

@@ -287,14 +287,10 @@ def start(
                 ", or begin a new run from these weights, with: "
                 f"{runs.start_from(run)} --skip_bad_images"
             ) * runs.has_weights(run)
-    try:
-        pair = DomainPair(
-            domain, data, train.seed, method.multiple, method.smallest, main, method.sides,
-            method.grey_sides, left_out, processes_here, **advice,
-        )  # fmt: skip
-    except DataError as error:
-        name_unread(error, [domain.folders[part] for part in short_of_images(domain, method.sides)])
-        raise
+    pair = DomainPair(
+        domain, data, train.seed, method.multiple, method.smallest, main, method.sides,
+        method.grey_sides, left_out, processes_here, **advice,
+    )  # fmt: skip
     # Where a disk falters they may have come to different answers; a stream has one.
     pair.domain, pair.skipped = in_main(accelerator, lambda: (pair.domain, pair.skipped))
     if main:
@@ -449,31 +445,12 @@ def find_images(  # type: ignore[no-untyped-def]
             refuse_moved(run, {f"data_{side}": root for side, root in roots.items()})
         return images.domain_from_lists(results_folder(data, train).parent.name, run, roots)
     if folder and len(sides) == 1 and images.is_loose(folder):
-        try:
-            return images.domain_from_one_folder(folder, sides[0], data.test_share, train.seed)
-        except DataError as error:
-            name_unread(error, [folder])
-            raise
+        return images.domain_from_one_folder(folder, sides[0], data.test_share, train.seed)
     if folder:
         return images.domain_from_folder(folder, sides)
     return images.domain_from_two_folders(
         Path(data.data_a), Path(data.data_b), data.test_share, train.seed
     )
-
-
-def short_of_images(domain, sides) -> list[str]:  # type: ignore[no-untyped-def]
-    """The parts that a training needs and that have fewer than two images."""
-    parts = [f"train{side.upper()}" for side in sides]
-    return [part for part in parts if len(getattr(domain, part)) < 2]
-
-
-def name_unread(error: DataError, folders: list[Path]) -> None:
-    """Add to a refusal what these folders have that nothing reads, a line each."""
-    from gan_style.images import left_out
-
-    for folder in dict.fromkeys(folders):
-        if folder.is_dir() and (line := left_out(folder)):
-            error.add_note(line)
 
 
 def say_unread(pair, folders: list[Path]) -> None:  # type: ignore[no-untyped-def]

@@ -13,7 +13,6 @@ import io
 import os
 import random
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 
 from gan_style.errors import ConfigError, DataError
 from gan_style.files import atomic_file
-from gan_style.images import SUFFIXES, list_images, without_images
+from gan_style.images import SUFFIXES, list_images, same, without_images
 from gan_style.reading import read_bytes
 
 # File names are bytes to the system: one that isn't UTF-8 must not end a run.
@@ -29,11 +28,6 @@ LONGEST = 255  # bytes of a name, the most that file systems take
 CSV: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
 COLUMNS = ("content", "style")
 STEM, STYLE = "{stem}", "{style}"  # what a pattern may hold
-
-
-def same(name: str) -> str:
-    """A name as names are compared: `e` with an accent is one character, not two (NFC)."""
-    return unicodedata.normalize("NFC", name)
 
 
 def by_name(paths: Iterable[Path], folder: Path) -> dict[str, Path]:

@@ -24,10 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from gan_style.data import Domain, DomainPair, NoImage
-from gan_style.images import spread
+from gan_style.images import same, spread
 from gan_style.method import ENDS, Batch, Direction, Side, TrainedMethod
 from gan_style.metrics import _features, kid
-from gan_style.pairs import same
 
 FEWEST = 4  # images a side, for `std`: halves of fewer have no pairs
 PIXELS_A_BATCH = 2**20  # on an accelerator: 11 images, or fewer large ones

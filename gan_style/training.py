@@ -26,9 +26,8 @@ from gan_style.curves import Curves
 from gan_style.data import DomainPair
 from gan_style.errors import CheckpointError, ConfigError, Interrupted, TrainingError, WriteError
 from gan_style.files import SHOWN, atomic_file, explained, sync, sync_files, write_json
-from gan_style.images import from_tensor, grid, save_png
+from gan_style.images import from_tensor, grid, same, save_png
 from gan_style.method import Batch, TrainedMethod
-from gan_style.pairs import same
 from gan_style.precision import Precision, memory_format
 from gan_style.progress import STDERR, Bar, say
 from gan_style.selection import ANEW, NoTestImage, Scorer, Scores

@@ -30,6 +30,18 @@ TINY = {
     "kid_every": 0,  # Inception would be fetched
 }
 
+# The smallest Gatys: two layers of a network without weights, two iterations.
+GATYS = {
+    "method": "gatys",
+    "vgg": "random",
+    "content_layer": "relu2_1",
+    "style_layers": "relu1_1",
+    "style_layer_weights": "1",
+    "first_scale": 32,
+    "iterations": 2,
+    "iterations_finer": 1,
+}
+
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):

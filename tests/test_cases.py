@@ -9,21 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import GATYS
 
 from gan_style.images import ImageError, load_image
 
 DATA = Path(__file__).parent / "data"
 IMAGES = DATA / "images"
-GATYS = {
-    "method": "gatys",
-    "vgg": "random",
-    "content_layer": "relu2_1",
-    "style_layers": "relu1_1",
-    "style_layer_weights": "1",
-    "first_scale": 32,
-    "iterations": 2,
-    "iterations_finer": 1,
-}
 
 
 def folder(name: str, **files: str) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import GATYS
 from PIL import Image
 
 from gan_style import command, memory, weights
@@ -17,16 +18,6 @@ from gan_style.methods import adain
 from gan_style.nn.decoders import adain_decoder
 from gan_style.nn.vgg import VGG
 
-GATYS = {
-    "method": "gatys",
-    "vgg": "random",
-    "content_layer": "relu2_1",
-    "style_layers": "relu1_1",
-    "style_layer_weights": "1",
-    "first_scale": 32,
-    "iterations": 2,
-    "iterations_finer": 1,
-}
 ADAIN = {"method": "adain", "vgg": "random", "style_size": 32}
 
 

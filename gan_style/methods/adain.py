@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from gan_style import strips
 from gan_style.config import LONGEST, at_least, at_most
 from gan_style.errors import ConfigError, DataError
-from gan_style.images import PIXELS
+from gan_style.images import LONG, PIXELS
 from gan_style.losses import perceptual
 from gan_style.method import STYLE_FILE, Batch, Paper, Side, Style, Styles, TrainedMethod, styles_of
 from gan_style.nn.decoders import adain_decoder
@@ -52,9 +52,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
-# Of a style: a scroll of 3000x8 would be scaled to 192,000x512, beyond any memory. No painting is
-# as long, and of those that are less so the statistics are those of the port.
-LONG = 8
 CODE = "relu4_1"  # the layer that is restyled and decoded
 
 
@@ -240,6 +237,9 @@ def _scaled(images: Tensor, shorter: int, smallest: int) -> Tensor:
 
 
 def _scaled_size(sides: tuple[int, int], shorter: int, smallest: int) -> tuple[int, int]:
-    """What (height, width) is scaled to; the longer side is at most LONG times `shorter`."""
+    """What (height, width) is scaled to; the longer side is at most LONG times `shorter`.
+
+    No painting is as long, and of those that are less so the statistics are those of the port.
+    """
     scale = min(shorter / min(sides), LONG * shorter / max(sides)) if shorter else 1.0
     return max(smallest, round(sides[0] * scale)), max(smallest, round(sides[1] * scale))
