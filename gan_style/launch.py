@@ -4,8 +4,9 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,7 +22,7 @@ from gan_style.errors import (
     WriteError,
 )
 from gan_style.files import SHOWN, listed
-from gan_style.progress import say
+from gan_style.progress import Bar, say
 
 FEW = 20  # images of a collection, below which it is learned by heart soon
 
@@ -227,7 +228,8 @@ def start(
     set_seed(train.seed)  # the same weights in every process
     method = build()
     beginning = runs.started_from(source, checkpoint.load_players(method, source)) if source else {}
-    if not source and not (run and checkpoint.checkpoints(run)):
+    fresh = not source and not (run and checkpoint.checkpoints(run))
+    if fresh:
         method.begin()
     # Before anything is distributed: every process comes to the same answer, and a download may
     # take longer than processes wait for each other.
@@ -313,6 +315,8 @@ def start(
 
     run_folder = in_main(accelerator, claim)
     last, damaged = in_main(accelerator, newest)
+    if method.looks:
+        show(pair, method, device, fresh, main)
     trainer = Trainer(method, pair, train, run_folder, record, accelerator, scorer)
     if last:
         trainer.resume(last)
@@ -347,6 +351,18 @@ def start(
             say(f"images left out on the way: {gone}, listed in {run_folder / runs.LEFT_OUT}")
         if lowest := trainer.scores.best_line():
             say(lowest)
+
+
+def show(pair, method, device, fresh: bool, progress: bool) -> None:  # type: ignore[no-untyped-def]
+    """Let a method see some of the images before it learns from them."""
+    with closing(pair.batches(start=0, batch_size=1)) as stream:
+        seen = Bar(
+            islice(stream, method.looks),
+            total=method.looks, desc="looking at the collections", unit=" pairs", leave=False,
+            disable=not progress, delay=2,
+        )  # fmt: skip
+        there = ({side: x.to(device) for side, x in batch.items()} for batch in seen)
+        method.look(there, fresh)
 
 
 def forget_launch() -> None:

@@ -203,6 +203,18 @@ class TrainedMethod(Method):
         """
 
     @property
+    def looks(self) -> int:
+        """How many images of each collection `look` wants to see."""
+        return 0
+
+    def look(self, batches: Iterable[Batch], fresh: bool) -> None:  # most methods don't
+        """See `looks` batches of one image a side, cut as those to train on, before training.
+
+        Every process sees the same ones, and so does a run that is gone on with. Only where the run
+        is `fresh` may networks be changed: it has just begun, not with another's weights.
+        """
+
+    @property
     def sides(self) -> tuple[Side, ...]:
         """The collections that training reads: the keys of its batches."""
         return ("a", "b")

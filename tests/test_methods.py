@@ -62,6 +62,8 @@ def make(name: str, seed: int = 0, **options) -> Method:
     if isinstance(method, TrainedMethod):
         height, width = images(method).shape[-2:]
         method.fit((height, width))
+        if method.looks:
+            method.look([{side: x[:1] for side, x in batch_for(method).items()}], fresh=True)
     return method
 
 

@@ -1,5 +1,6 @@
 """Quick: its mathematics against an independent transcription, and what its options do."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from gan_style import strips, weights
@@ -87,6 +88,31 @@ class Transcribed:
                 y = y + conv(f[skip], f"skips.{skip}", False)
         return conv(y, "decoder.28")
 
+    def measure(self, looks):
+        """The ways of Olkin and Pukelsheim at every layer, by way of NumPy."""
+        self.ways = {"a": {}, "b": {}}
+        for layer in ("relu2_1", "relu3_1", "relu4_1"):
+            found = {}
+            for side in "ab":
+                maps = [self.encode(look[side].double())[layer][0].flatten(1) for look in looks]
+                points = torch.cat(maps, 1).detach().numpy()
+                found[side] = points.mean(1), np.cov(points, bias=True)
+            for source, target in ("ab", "ba"):
+                (m1, s1), (m2, s2) = found[source], found[target]
+                variance = np.trace(s2) / len(s2) + 0.001
+                ridge = 0.01 * variance * np.eye(len(s2))
+                # M = (S2 S1)^1/2 S1^-1, of a product that isn't symmetric.
+                values, vectors = np.linalg.eig((s2 + ridge) @ (s1 + ridge))
+                root = ((vectors * np.sqrt(values)) @ np.linalg.inv(vectors)).real
+                matrix = root @ np.linalg.inv(s1 + ridge)
+                way = matrix, m2 - matrix @ m1, variance
+                self.ways[source][layer] = [torch.as_tensor(part) for part in way]
+
+    def missed(self, made, content, way):
+        matrix, offset, variance = way
+        wanted = torch.einsum("ij,njhw->nihw", matrix, content) + offset.view(-1, 1, 1)
+        return ((made - wanted) ** 2).mean() / variance
+
     def judge(self, net, x):
         """Scores of every head; u and v stand still, as the judge is in eval mode."""
         w, scores = self.nets[net], []
@@ -118,31 +144,23 @@ def shifter(side=32):
     return shift
 
 
-def normed(f, epsilon=1e-5):
-    mean = f.mean((2, 3), keepdim=True)
-    variance = ((f - mean) ** 2).mean((2, 3), keepdim=True)
-    return (f - mean) / (variance + epsilon).sqrt()
-
-
-def blocks_of_eight(x):
-    n, c, height, width = x.shape
-    return x.reshape(n, c, height // 8, 8, width // 8, 8).mean((3, 5))
-
-
 @pytest.mark.parametrize("sides", ["one", "two"])
 def test_a_step_is_that_of_the_recipe(sides):
     weights = {"lambda_adversarial": 0.7, "lambda_content": 1.3, "lambda_cycle": 2.5}
-    method = make(sides=sides, direction="b2a", lambda_tone=0.9, **weights).double()
+    method = make(sides=sides, direction="b2a", **weights).double()
     method.vgg.double()
     for name in method.averaged:
         moved(getattr(method, name))
     for name in method.players["discriminator"]:
         getattr(method, name).eval()
     a, b = images(seed=1).double(), images(seed=2).double()
+    looks = [Batch(a=images(48, 1, 10 + n), b=images(40, 1, 20 + n) ** 2) for n in range(3)]
+    method.look(({side: x.double() for side, x in look.items()} for look in looks), fresh=False)
     torch.manual_seed(5)
     turns = dict(method.losses(Batch(a=a, b=b)))
 
     t = Transcribed(method)
+    t.measure(looks)
     torch.manual_seed(5)
     expected, fakes = {"generator": {}, "discriminator": {}}, {}
     ways = [("a", "b"), ("b", "a")] if sides == "two" else [("b", "a")]
@@ -154,10 +172,11 @@ def test_a_step_is_that_of_the_recipe(sides):
         scores = t.judge(f"disc_{target}", shift(fake))
         ours = expected["generator"]
         ours[f"adversarial_{target}"] = 0.7 * sum(-s.mean() for s in scores)
-        codes = [normed(t.encode(shift(y))["relu4_1"]) for y in (fake, x)]
-        ours[f"content_{source}"] = 1.3 * ((codes[0] - codes[1]) ** 2).mean()
-        tones = [normed(blocks_of_eight(y.mean(1, keepdim=True)), 0.05**2) for y in (fake, x)]
-        ours[f"tone_{source}"] = 0.9 * ((tones[0] - tones[1]) ** 2).mean()
+        codes = [t.encode(shift(y)) for y in (fake, x)]
+        ours[f"content_{source}"] = 1.3 * sum(
+            t.missed(*(code[layer] for code in codes), t.ways[source][layer])
+            for layer in ("relu2_1", "relu3_1", "relu4_1")
+        )
         if sides == "two":
             again = t.paint(f"gen_{target}{source}", fake)
             ours[f"cycle_{source}"] = 2.5 * (again - x).abs().mean()
@@ -182,23 +201,39 @@ def test_a_step_is_that_of_the_recipe(sides):
             torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-10)
 
 
-def test_the_content_of_an_image_is_no_matter_of_contrast_and_brightness_of_its_features():
-    code = torch.rand(2, 5, 6, 7) + 0.5
-    scale, offset = torch.rand(2, 5, 1, 1) + 0.5, torch.randn(2, 5, 1, 1)
-    assert quick.content_loss(scale * code + offset, code) < 1e-8
-    assert quick.content_loss(code.flip(-1), code) > 1
-
-
-def test_tones_are_free_in_brightness_and_hue_but_not_in_which_place_is_the_lighter():
-    ramp = torch.linspace(0.2, 0.8, 64).expand(1, 3, 64, 64)
-    tinted = ramp * torch.tensor([1.2, 0.5, 0.9]).view(1, 3, 1, 1) + 0.1
-    assert quick.tone_loss(tinted, ramp) < 1e-3
-    assert quick.tone_loss(1 - ramp, ramp) == pytest.approx(4, rel=0.1)  # each place at -1 times
-    fine = torch.tensor([-0.1, 0.1]).repeat(32).expand(1, 3, 64, 64)  # a stroke is no tone
-    assert quick.tone_loss(ramp + fine, ramp) < 1e-6
+def test_content_is_free_in_what_tells_the_collections_apart():
     torch.manual_seed(0)
-    noise = 1e-3 * torch.randn(2, 1, 3, 64, 64)  # nor is the noise of a plain sky
-    assert quick.tone_loss(0.5 + noise[0], 0.5 + noise[1]) < 1e-4
+    mine, theirs = quick.Moments(), quick.Moments()
+    mixed = torch.randn(6, 6, dtype=torch.float64)
+    tint = torch.tensor([1.0, -2.0, 0.5, 0, 3, 0], dtype=torch.float64).view(1, 6, 1, 1)
+    for _ in range(3):
+        features = torch.randn(2, 6, 7, 5, dtype=torch.float64)
+        mine.add(features)
+        theirs.add(features + tint)
+    way = quick.way_between(mine, theirs)
+    content = torch.randn(1, 6, 3, 4, dtype=torch.float64)
+    # Collections that differ in a tint alone: all but the tint has to stay.
+    torch.testing.assert_close(way(content), content + tint)
+    assert quick.content_loss(content + tint, content, way) < 1e-20
+    missed = quick.content_loss(content, content, way)
+    torch.testing.assert_close(missed, tint.square().mean() / (mine.values[1].trace() / 6 + 1e-3))
+    theirs = quick.Moments()
+    theirs.add(torch.einsum("ij,njhw->nihw", mixed, torch.randn(2, 6, 90, 9, dtype=torch.float64)))
+    there, back = quick.way_between(mine, theirs), quick.way_between(theirs, mine)
+    # Not quite its inverse, as the ridges of the two differ.
+    torch.testing.assert_close(back(there(content)), content, atol=0.3, rtol=0)
+
+
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_a_plain_collection_has_a_way_too(side):
+    plain, other = quick.Moments(), quick.Moments()
+    plain.add(torch.full((1, 4, 8, 8), 0.5))
+    other.add(torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)))
+    ends = (plain, other) if side == "a" else (other, plain)
+    way = quick.way_between(*ends)
+    assert all(part.isfinite().all() for part in vars(way).values())
+    nothing = torch.zeros(1, 4, 2, 2, dtype=torch.float64)
+    assert quick.content_loss(nothing, nothing, way).isfinite()
 
 
 def test_a_shift_moves_all_that_it_is_given_alike():
@@ -252,21 +287,80 @@ def test_training_begins_with_the_published_decoder(published):
             assert torch.equal(method.translate_in(way, content), expected)
 
 
+def codes(method: quick.Method, batches: list[Batch], side: str) -> torch.Tensor:
+    """(512, positions) of all images of a side."""
+    found = [method.vgg(batch[side], ["relu4_1"])["relu4_1"][0].flatten(1) for batch in batches]
+    return torch.cat(found, 1).double()
+
+
+@pytest.mark.parametrize("sides", ["one", "two"])
+def test_generators_begin_with_the_targets_distribution_of_codes(published, sides):
+    method = make(vgg="normalised", sides=sides, direction="b2a")
+    method.begin()
+    before = {name: copy.deepcopy(getattr(method, name)) for name in method.averaged}
+    batches = [Batch(a=images(64, 1, n), b=images(72, 1, 10 + n) ** 2) for n in range(6)]
+    method.look(iter(batches), fresh=True)
+    content = images(48)
+    for way, (source, target) in {"a2b": "ab", "b2a": "ba"}.items():
+        if way not in method.directions:
+            continue
+        x, y = (codes(method, batches, side) for side in (source, target))
+        variance = torch.cov(y, correction=0).trace() / 512 + 0.001
+        ridge = 0.01 * variance * torch.eye(512)
+        s1, s2 = (torch.cov(z, correction=0) + ridge for z in (x, y))
+        values, vectors = np.linalg.eig((s1 @ s2).numpy())
+        root = torch.from_numpy((vectors * np.sqrt(values) @ np.linalg.inv(vectors)).real)
+        matrix = torch.linalg.solve(s1, root)
+        features = method.vgg(content)
+        code = features["relu4_1"].double()
+        code = code - x.mean(1).view(-1, 1, 1)
+        code = torch.einsum("ij,njhw->nihw", matrix, code) + y.mean(1).view(-1, 1, 1)
+        name = method.directions[way]
+        with torch.no_grad():
+            expected = before[name](features | {"relu4_1": code.float()})
+            found = getattr(method, name)(features)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+        assert (found - before[name](features)).abs().max() > 0.05
+
+
+def test_blocks_and_skips_are_of_the_code_as_it_was():
+    painter = moved(Painter(2).double())
+    torch.manual_seed(0)
+    shapes = {"relu4_1": (512, 5, 6), "relu3_1": (256, 10, 12), "relu2_1": (128, 20, 24)}
+    shapes |= {"relu1_1": (64, 40, 48)}
+    features = {name: torch.rand(2, *shape, dtype=torch.float64) for name, shape in shapes.items()}
+    matrix = torch.randn(512, 512, dtype=torch.float64) / 20
+    offset = torch.randn(512, dtype=torch.float64)
+    seen = []
+    painter.decoder[0].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    with torch.no_grad():
+        painter(features)
+        expected = torch.einsum("ij,njhw->nihw", matrix, seen[0]) + offset.view(-1, 1, 1)
+        expected = F.conv2d(
+            F.pad(expected, (1,) * 4, mode="reflect"),
+            painter.decoder[1].weight, painter.decoder[1].bias,
+        )  # fmt: skip
+        painter.transport(matrix, offset)
+        painter.decoder[1].register_forward_hook(lambda *found: seen.append(found[2]))
+        painter(features)
+    torch.testing.assert_close(seen[2], expected)
+
+
 def test_a_new_run_begins_so_and_one_of_anothers_weights_does_not(
     published, train_alone, toy, refusal
 ):
     options = TRAIN | {"vgg": "normalised", "domain": toy, "images": 1, "learning_rate": 1e-9}
-    train_alone(**options, run_dir="new", sides="one", direction="b2a")
+    options |= {"sides": "one", "direction": "b2a", "measured_crops": 3}
+    train_alone(**options, run_dir="new")
     state = load_file("new/gen_ba.safetensors")
+    moved = {"1.weight", "1.bias"}  # where the code's transport has gone to
     for key, value in published.items():
-        torch.testing.assert_close(state[f"decoder.{key}"], value, atol=1e-6, rtol=0)
-    for key in published:
-        state[f"decoder.{key}"] += 1
-    save_file(state, "new/gen_ba.safetensors")
-    train_alone(start_from="new", run_dir="other", images=1)
-    other = load_file("other/gen_ba.safetensors")
-    for key, value in published.items():
-        torch.testing.assert_close(other[f"decoder.{key}"], value + 1, atol=1e-6, rtol=0)
+        assert torch.allclose(state[f"decoder.{key}"], value, atol=1e-6) == (key not in moved)
+    for again in ({"run_dir": "new", "resume": "auto"}, {"start_from": "new", "run_dir": "other"}):
+        train_alone(**again, images=2)
+        there = load_file(Path(again["run_dir"], "gen_ba.safetensors"))
+        for key, value in state.items():
+            torch.testing.assert_close(there[key], value, atol=1e-6, rtol=0)
     line = refusal(train_alone, start_from="new", direction="a2b", images=1)
     assert "new has only disc_a.safetensors, gen_ba.ema.safetensors, gen_ba.safetensors" in line
     line = refusal(train_alone, **options, alpha=0.5)
@@ -319,8 +413,9 @@ def test_a_large_image_is_painted_in_strips_as_it_is_whole(rows, monkeypatch):
         ({"judge_scales": 0}, "--judge_scales is 0"),
         ({"judge_scales": 5}, "--judge_scales is 5"),
         ({"judge_layers": "relu2_1, relu2_1"}, "names a layer twice"),
+        ({"measured_crops": 0}, "--measured_crops is 0"),
         ({"blocks": 17}, "--blocks is 17"),
-        ({"lambda_tone": -1.0}, "--lambda_tone is -1.0"),
+        ({"lambda_content": -1.0}, "--lambda_content is -1.0"),
         ({"learning_rate": 0.0}, "--learning_rate is 0.0, but must be above 0"),
         ({"discriminator_rate": 0.0}, "--discriminator_rate is 0.0, but must be above 0"),
     ],

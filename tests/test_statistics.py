@@ -9,6 +9,7 @@ from gan_style.errors import DataError
 from gan_style.statistics import (
     adain,
     covariance,
+    gaussian_map,
     gaussian_mmd2,
     gaussian_wasserstein2,
     gram,
@@ -282,6 +283,23 @@ def test_the_wasserstein_distance_is_the_formula_with_eps_on_both_diagonals():
     default = gaussian_wasserstein2(means[0], 0 * covs[0], means[0], covs[1])
     same = gaussian_wasserstein2(means[0], 0 * covs[0], means[0], covs[1], eps=1e-4)
     assert default == same
+
+
+def test_the_map_between_gaussians_gives_the_other_mean_and_covariance_by_the_shortest_way():
+    (s1, s2), eps = (2 * positive_definite(seed, n=1)[0] for seed in (1, 2)), 0.1
+    mean1, mean2 = torch.randn(2, 4, generator=torch.Generator().manual_seed(0)).double()
+    matrix, offset = gaussian_map(mean1, s1, mean2, s2, eps)
+    spread = eps * torch.eye(4, dtype=torch.float64)
+    close(matrix @ (s1 + spread) @ matrix.T, s2 + spread)
+    close(matrix @ mean1 + offset, mean2)
+    close(matrix, matrix.T)  # the gradient of a convex function: no other map is shorter
+    assert torch.linalg.eigvalsh(matrix).min() > 0
+    away = matrix - torch.eye(4)
+    way = (away @ (s1 + spread) @ away).trace() + (mean1 - mean2).square().sum()
+    close(way[None], gaussian_wasserstein2(mean1[None], s1[None], mean2[None], s2[None], eps))
+    nowhere = gaussian_map(mean1, 0 * s1, mean1, 0 * s1, eps)
+    close(nowhere[0], torch.eye(4).double())
+    close(nowhere[1], torch.zeros(4).double())
 
 
 def test_wasserstein_gradients_are_right_where_channels_outnumber_positions():

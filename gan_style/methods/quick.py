@@ -1,34 +1,36 @@
 """Quick: paint images anew from their features, with a decoder that learns a collection's look.
 
-This project's own method, for minutes on a CPU instead of days on a GPU. Three things are there
-before training begins. The generator (nn/decoders.py, Painter) starts as a pretrained decoder, so
-that its first image is the content again, a little soft; and as every pixel is decoded, not copied,
-it paints instead of filtering. The discriminator looks at frozen features of VGG-19, which know
-textures, and has only small heads to learn. What has to stay of the content is said in the same
-features, without their means and deviations, which are the style's (Huang & Belongie 2017).
+This project's own method, for minutes on a CPU instead of days on a GPU. It has four parts. The
+generator (nn/decoders.py, Painter) starts as a pretrained decoder: as every pixel is decoded, not
+copied, it paints instead of filtering. Before training, the features of VGG-19 of some crops of
+either collection are measured, as Gaussians, and the shortest way T from the one to the other is
+put in front of that decoder (Mroueh 2020, there for two images): the first image has the target's
+palette and much of its texture already. What is to stay of the content is said by the same ways:
+at several depths the translation's features shall be the content's, taken to the other collection.
+And what no Gaussian knows is learned from a discriminator on frozen features of VGG-19, which knows
+textures and has only small heads to learn.
 
-With F(x) the features of x and S a random shift, in a step the same for x and G(x), another for y,
+With F_l(x) the features of x at the layer l, T_l x = M_l x + b_l the way there between its
+Gaussians, s_l the mean variance of the target's channels, and S a random shift, in a step the same
+for x and G(x), another for y,
 
     G:  -lambda_adversarial * sum over heads h of mean h(F(S G(x)))
-        + lambda_content * mean (IN F4(S G(x)) - IN F4(S x))^2
-        + lambda_tone * mean (IN T(G(x)) - IN T(x))^2
+        + lambda_content * sum over layers l of mean (F_l(S G(x)) - T_l F_l(S x))^2 / s_l
         + lambda_cycle * mean |G'(G(x)) - x|, two-sided, with the generator G' of the other way
     D:  1/2 sum over heads of mean max(0, 1 - h(F(S y))) + mean max(0, 1 + h(F(S G(x))))
 
-where x is in [0, 1], F4 is relu4_1, T the mean of the channels over 8 x 8 pixels and IN an instance
-norm without weights, whose epsilon is 1e-5, of tones 0.05^2. Features know edges better than which
-side of them is the lighter: without the tones, dark backgrounds turn pale and faces black. The
+where x is in [0, 1]. The ways are fixed, and of the two directions each is the other's inverse. The
 heads see the whole image, halved, and halved again: with fewer sizes plain skies fill with a
 regular pattern. The shift keeps that pattern from hiding in the grid of VGG's poolings. The
 discriminator gets the features of the generator's own turn, made before its step. Adam (0.5, 0.99),
 five times as fast for the heads, which begin with nothing when the generator can paint already.
 
-Sources: Huang, Belongie 2017 (the decoder and the statistics that are style); Sauer et al. 2021 and
-Kumari et al. 2022 (discriminators on frozen features); Zhang, Dauphin, Ma 2019 (branches that begin
-as 0); Miyato et al. 2018 (spectral norm); Heusel et al. 2017 (a faster discriminator); Lim, Ye 2017
-(hinge); Zhao et al. 2020 (both collections shifted alike, DiffAugment); Park et al. 2020 (one-sided
-translation). The combination and its constants are this project's, chosen by the trials in
-docs/quick.md.
+Sources: Huang, Belongie 2017 (the decoder); Mroueh 2020 (Gaussian transport of features is a
+transfer of style); Olkin, Pukelsheim 1982 (its formula); Sauer et al. 2021 and Kumari et al. 2022
+(discriminators on frozen features); Zhang, Dauphin, Ma 2019 (branches that begin as 0); Miyato et
+al. 2018 (spectral norm); Heusel et al. 2017 (a faster discriminator); Lim, Ye 2017 (hinge); Zhao et
+al. 2020 (both collections shifted alike, DiffAugment); Park et al. 2020 (one-sided translation).
+The combination and its constants are this project's, chosen by the trials in docs/quick.md.
 
 Differences from the paper: there is none; docs/quick.md says what was tried.
 """
@@ -46,11 +48,12 @@ from gan_style import strips, weights
 from gan_style.config import at_least, at_most, did_you_mean
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
-from gan_style.method import BACK, ENDS, Batch, Direction, Paper, Styles, TrainedMethod
+from gan_style.method import BACK, ENDS, Batch, Direction, Paper, Side, Styles, TrainedMethod
 from gan_style.nn.blocks import frozen
 from gan_style.nn.decoders import Painter
 from gan_style.nn.discriminators import FeatureDiscriminator
 from gan_style.nn.vgg import VGG
+from gan_style.statistics import gaussian_map, in_full_precision
 
 PAPER = Paper(
     title="Quick: unpaired translation by painting from features (gan_style)",
@@ -80,9 +83,10 @@ JUDGED = (
 )  # fmt: skip
 CODE = Painter.CODE
 STRIDE = 8  # pixels of an image to one place of its code
-PLAIN = 0.05  # deviation of tones below which an image counts as plain
 SHIFT = 8  # the image is shifted by up to this fraction of its sides
 STRONGEST = 2.0
+FLAT = 1e-3  # added to a collection's mean variance, for one that is plain
+RIDGE = 1e-2  # of the mean variance, on the diagonals: what few crops don't show counts as alike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,22 +99,27 @@ class Config:
     # Weights of the encoder and judge, frozen; AdaIN's decoder reads no other features.
     vgg: Literal["normalised", "random"] = "normalised"  # of encoder and judge; random is for tests
     blocks: int = 2  # residual blocks on the generator's code
-    judge_layers: str = "relu2_1,relu3_1,relu4_1"  # of VGG-19 that the discriminators see
+    judge_layers: str = "relu2_1,relu3_1,relu4_1"  # of VGG-19, of discriminators and content
+    measured_crops: int = 100  # of each collection, for the ways between their features
     judge_scales: int = 3  # sizes of the image that they see: whole, halved, ...
     width_discriminator: int = 64  # channels of their heads
     lambda_adversarial: float = 1.0  # weight of what the discriminator says
-    lambda_content: float = 1.5  # weight of the content's features; more is gentler
-    lambda_tone: float = 1.0  # weight of where it is lighter and where darker
+    lambda_content: float = 1.5  # weight of the content's features, transported; more is gentler
     lambda_cycle: float = 4.0  # of x -> y -> x against x, in two-sided training; 0 leaves it out
     learning_rate: float = 2e-4  # Adam's, of the generators
     discriminator_rate: float = 5.0  # so many times as fast learn the discriminators
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from."""
-        at_least(1, judge_scales=self.judge_scales, width_discriminator=self.width_discriminator)
+        at_least(
+            1,
+            measured_crops=self.measured_crops,
+            judge_scales=self.judge_scales,
+            width_discriminator=self.width_discriminator,
+        )
         at_most(4, judge_scales=self.judge_scales)
         at_most(16, blocks=self.blocks)
-        names = ("blocks", "lambda_adversarial", "lambda_content", "lambda_tone", "lambda_cycle")
+        names = ("blocks", "lambda_adversarial", "lambda_content", "lambda_cycle")
         at_least(0, **{name: getattr(self, name) for name in names})
         if not 0 <= self.alpha <= STRONGEST:
             raise ConfigError(f"--alpha is {self.alpha}, but must be in [0, {STRONGEST:g}]")
@@ -161,6 +170,7 @@ class Method(TrainedMethod):
             )
             setattr(self, name, judge)
         self.gan = adversarial.LOSSES["hinge"]
+        self.ways: dict[Direction, dict[str, Transport]] = {}  # `look` finds them
         # Two positions of relu4_1, for a pad to mirror and norms to have a deviation, in the
         # smallest image that is seen.
         self.smallest = 16 * 2 ** (config.judge_scales - 1)
@@ -178,6 +188,33 @@ class Method(TrainedMethod):
             return
         for name in self.averaged:
             getattr(self, name).decoder.load_state_dict(weights.load("adain"))
+
+    @property
+    def looks(self) -> int:
+        """Of crops, to know the collections' features by."""
+        return self.config.measured_crops
+
+    @torch.no_grad()
+    def look(self, batches: Iterable[Batch], fresh: bool) -> None:
+        """Find the ways between the collections' features; new generators begin with their code's.
+
+        They are no part of what is saved: of the same crops they are the same.
+        """
+        layers = {*self.config.seen, CODE}
+        seen: dict[Side, dict[str, Moments]] = {
+            side: {layer: Moments() for layer in layers} for side in self.sides
+        }
+        for batch in batches:
+            for side, moments in seen.items():
+                features = self._vgg_for(batch[side])(batch[side], layers)
+                for layer in layers:
+                    moments[layer].add(features[layer])
+        for way, name in self.directions.items():
+            source, target = (seen[side] for side in ENDS[way])
+            found = {layer: way_between(source[layer], target[layer]) for layer in layers}
+            self.ways[way] = {layer: each.to(features[layer]) for layer, each in found.items()}
+            if fresh:
+                getattr(self, name).transport(found[CODE].matrix, found[CODE].offset)
 
     def ready(self) -> None:
         """Fetch the encoder."""
@@ -239,12 +276,11 @@ class Method(TrainedMethod):
         features = self._vgg_for(images)(images, Painter.LAYERS)
         return getattr(self, self.directions[direction])(features)
 
-    def _pyramid(self, images: Tensor, content: bool = False) -> list[dict[str, Tensor]]:
-        """What a discriminator sees, at every size; with `content`, the code of the first too."""
+    def _pyramid(self, images: Tensor) -> list[dict[str, Tensor]]:
+        """What a discriminator sees, at every size."""
         levels = []
-        for scale in range(self.config.judge_scales):
-            layers = {*self.config.seen, *({CODE} if content and not scale else ())}
-            levels.append(self._vgg_for(images)(images, layers))
+        for _ in range(self.config.judge_scales):
+            levels.append(self._vgg_for(images)(images, self.config.seen))
             images = F.avg_pool2d(images, 2)
         return levels
 
@@ -258,15 +294,17 @@ class Method(TrainedMethod):
             x = batch[source]
             shift = _shift(x)
             fake = self._painted(way, x)
-            seen = self._pyramid(shift(fake), content=True)
+            seen = self._pyramid(shift(fake))
             with frozen(getattr(self, judge)):
                 scores = getattr(self, judge)(seen)
             terms[f"adversarial_{target}"] = c.lambda_adversarial * _sum(self.gan.fool, scores)
             if c.lambda_content > 0:
-                kept = self._vgg_for(x)(shift(x), [CODE])[CODE]
-                terms[f"content_{source}"] = c.lambda_content * content_loss(seen[0][CODE], kept)
-            if c.lambda_tone > 0:
-                terms[f"tone_{source}"] = c.lambda_tone * tone_loss(fake, x)
+                kept = self._vgg_for(x)(shift(x), c.seen)
+                each = [
+                    content_loss(seen[0][layer], kept[layer], self.ways[way][layer])
+                    for layer in c.seen
+                ]
+                terms[f"content_{source}"] = c.lambda_content * torch.stack(each).sum()
             if c.sides == "two" and c.lambda_cycle > 0:
                 again = self._painted(BACK[way], fake)
                 terms[f"cycle_{source}"] = c.lambda_cycle * F.l1_loss(again, x)
@@ -294,32 +332,63 @@ class Method(TrainedMethod):
         return grids
 
 
-def content_loss(made: Tensor, content: Tensor) -> Tensor:
-    """Mean squared difference of codes (N, C, h, w), each channel with mean 0 and deviation 1.
+class Moments:
+    """Mean and covariance of the channels over the positions of many features (N, C, h, w)."""
 
-    Means and deviations are style (Huang & Belongie 2017): so colours and contrast are free.
+    def __init__(self) -> None:
+        self.count, self.sum, self.products = 0, torch.zeros(()), torch.zeros(())
+
+    def add(self, features: Tensor) -> None:
+        """Count these positions, too."""
+        flat = features.cpu().double().transpose(0, 1).flatten(1)
+        self.count += flat.shape[1]
+        self.sum = self.sum + flat.sum(1)
+        self.products = self.products + flat @ flat.mT
+
+    @property
+    def values(self) -> tuple[Tensor, Tensor]:
+        """(C) and (C, C), divided by the number of positions."""
+        mean = self.sum / self.count
+        return mean, self.products / self.count - mean.outer(mean)
+
+
+@dataclass(frozen=True)
+class Transport:
+    """The way x -> matrix x + offset from features of one collection to those of another.
+
+    Args:
+        matrix: (C, C).
+        offset: (C).
+        variance: mean of the other collection's channels', by which differences are divided.
     """
-    return F.mse_loss(F.instance_norm(_wide(made)), F.instance_norm(_wide(content)))
+
+    matrix: Tensor
+    offset: Tensor
+    variance: Tensor
+
+    def to(self, like: Tensor) -> "Transport":
+        """On the device and in the precision of features; not every accelerator has float64."""
+        return Transport(*(x.to(like) for x in (self.matrix, self.offset, self.variance)))
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Features (N, C, h, w) of the one as the other's."""
+        return F.conv2d(features, self.matrix[..., None, None], self.offset)
 
 
-def tone_loss(made: Tensor, content: Tensor) -> Tensor:
-    """Mean squared difference of the tones of images (N, C, H, W) in [0, 1].
+def way_between(source: Moments, target: Moments) -> Transport:
+    """The shortest way between Gaussians of these moments."""
+    variance = target.values[1].diagonal().mean() + FLAT
+    ends = (*source.values, *target.values)
+    return Transport(*gaussian_map(*ends, eps=float(RIDGE * variance)), variance)
 
-    Tones are means over the channels and 8 x 8 pixels, less their mean over the image and divided
-    by sqrt(variance + 0.05^2). So brightness is free, and contrast where there is some: a plain
-    image stays plain, and its noise isn't anything to keep.
+
+@in_full_precision
+def content_loss(made: Tensor, content: Tensor, way: Transport) -> Tensor:
+    """Mean squared difference of features (N, C, h, w) to the content's, transported.
+
+    In units of the target's mean variance, which makes layers comparable.
     """
-    return F.mse_loss(_tones(made), _tones(content))
-
-
-def _tones(images: Tensor) -> Tensor:
-    means = F.avg_pool2d(_wide(images).mean(1, keepdim=True), STRIDE)
-    return F.instance_norm(means, eps=PLAIN**2)
-
-
-def _wide(x: Tensor) -> Tensor:
-    """At least float32: half precision has no moments to spare."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return F.mse_loss(made, way(content)) / way.variance
 
 
 def _sum(term: Callable[[Tensor], Tensor], scores: Sequence[Tensor]) -> Tensor:

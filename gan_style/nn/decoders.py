@@ -1,7 +1,9 @@
 """Networks that turn VGG's features back into images."""
 
 from collections.abc import Mapping
+from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from gan_style.nn.blocks import ReflectionPad
@@ -60,6 +62,19 @@ class Painter(nn.Module):
         self.skips = nn.ModuleDict(
             {layer: _zeros(nn.Conv2d(channels(layer), channels(layer), 1)) for layer in self.SKIPS}
         )
+
+    @torch.no_grad()
+    def transport(self, matrix: Tensor, offset: Tensor) -> None:
+        """Let every code e be matrix (512, 512) e + offset (512) from now on.
+
+        That becomes a part of the decoder's first convolution, as the border that it mirrors is
+        mapped like all else.
+        """
+        first = cast("nn.Conv2d", self.decoder[1])
+        weight = first.weight.double()
+        moved = torch.einsum("oihw,i->o", weight, offset.to(weight))
+        first.bias.add_(moved)  # type: ignore[union-attr]  # it has one
+        first.weight.copy_(torch.einsum("oihw,ij->ojhw", weight, matrix.to(weight)))
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """Images from the features `LAYERS`."""
