@@ -265,14 +265,14 @@ def _method_options(
     """The method's options as typed, over those of the run or of a preset."""
     names = [field.name for field in describe(methods.source(name))]
     refuse_unknown(options, _known_options(function, name), function.__name__, name)
-    if record and (unknown := set(record["method"]) - set(names)):
+    if record and (unknown := set(record["method"]) - set(names) - methods.retired(name)):
         raise ConfigError(
             f"the run has --{min(unknown)}, which {name} doesn't know: another version made it"
         )
     if record and "preset" in options:
         raise ConfigError(f"--preset is {options['preset']!r}, but a run has its own options")
     if record:
-        return record["method"] | options
+        return {key: value for key, value in record["method"].items() if key in names} | options
     return command.with_preset({**options, "method": name}, options.get("preset", ""))
 
 

@@ -123,6 +123,11 @@ def resumed_options(run: Path, typed: dict[str, Any]) -> tuple[dict[str, Any], s
     old, preset = runs.options(record), record.get("preset", "")
     if typed.get("method", old["method"]) != old["method"]:
         raise ConfigError(f"{run} is a run of {old['method']}, not of {typed['method']}")
+    if gone := methods.retired(old["method"]) & old.keys():
+        raise ConfigError(
+            f"{run} was trained with --{min(gone)}, which {old['method']} has no more: begin a new "
+            f"run from its weights, with: {runs.start_from(run)}"
+        )
     newer = {key: value for key, value in typed.items() if key != "preset"}
     if typed.get("preset", preset) != preset:
         was = f"preset {preset!r}" if preset else "no preset"
@@ -148,7 +153,7 @@ def started_options(source: Path, typed: dict[str, Any]) -> tuple[dict[str, Any]
     if "preset" in typed:
         preset = command.preset_name({**typed, "method": old["method"]})
         typed = command.with_preset({**typed, "method": old["method"]}, preset)
-    for key in ("run_dir", "resume", "precision"):
+    for key in ("run_dir", "resume", "precision", *methods.retired(old["method"])):
         old.pop(key, None)
     return _over(old, typed), preset
 

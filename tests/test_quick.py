@@ -459,6 +459,23 @@ def test_a_one_sided_run_goes_its_way_alone(train_alone, gan_style, toy, refusal
     train_alone(run_dir="run", resume="auto", images=4)
 
 
+def test_a_run_of_an_earlier_version_translates_and_is_begun_from(
+    train_alone, gan_style, toy, refusal
+):
+    train_alone(**TRAIN, domain=toy, sides="one", run_dir="run", images=1)
+    record = json.loads(Path("run/config.json").read_text())
+    record["method"]["lambda_tone"] = 1.0
+    del record["method"]["measured_crops"]
+    Path("run/config.json").write_text(json.dumps(record))
+    gan_style("translate", run="run", content=toy / "testA", out="made")
+    assert len(list_images(Path("made"))) == 3
+    line = refusal(train_alone, run_dir="run", resume="auto", images=2)
+    advised = "begin a new run from its weights, with: --start_from run"
+    assert line.startswith("train.py: run was trained with --lambda_tone, which quick has no more")
+    assert line.endswith(advised)
+    train_alone(start_from="run", run_dir="new", images=1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sides", ["one", "two"])
 def test_an_interrupted_run_goes_on_bit_for_bit(train_alone, toy, signal_in_step, sides):

@@ -25,3 +25,8 @@ def load(name: str) -> ModuleType:
     """The module of a method: it holds PAPER, Config and Method."""
     source(name)
     return import_module(f"{__name__}.{name}")
+
+
+def retired(name: str) -> frozenset[str]:
+    """Options of training alone that a method has no more, but runs on users' disks have."""
+    return frozenset(getattr(load(name), "RETIRED", ()))

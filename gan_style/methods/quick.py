@@ -76,6 +76,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
+RETIRED = ("lambda_tone",)
+
 # What a discriminator may see: no deeper than the code, which says how small an image may be.
 JUDGED = (
     "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu3_4",
