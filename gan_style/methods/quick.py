@@ -97,7 +97,7 @@ class Config:
 
     direction: Literal["a2b", "b2a"] = "a2b"  # which way translate goes; training, if one-sided
     sides: Literal["two", "one"] = "two"  # two directions with a cycle term, or one of them alone
-    alpha: float = 1.0  # strength at translate: 0 is the decoder of the start, 1 what was learned
+    alpha: float = 1.0  # strength at translate: 0 is AdaIN's decoder, 1 what was learned
     # Weights of the encoder and judge, frozen; AdaIN's decoder reads no other features.
     vgg: Literal["normalised", "random"] = "normalised"  # of encoder and judge; random is for tests
     blocks: int = 2  # residual blocks on the generator's code
