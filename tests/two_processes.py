@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from gan_style import command, config, methods
+from gan_style import command, config, launch, methods
 from gan_style.config import DataConfig, TrainConfig
 from gan_style.data import DomainPair, domain_from_folder
 from gan_style.selection import Scorer
@@ -37,7 +37,7 @@ CASES = {  # at 64 pixels all that dropout meets is 0, made so by the norm of a 
 TRAINED = CASES | {
     "quick": {
         "method": "quick", "vgg": "random", "blocks": 1, "size": 32, "load_size": 32,
-        "judge_scales": 1,
+        "judge_scales": 1, "measured_crops": 2,
     },
 }  # fmt: skip
 # What a process draws or averages for itself: without it two of them make the steps of one.
@@ -64,7 +64,10 @@ def make(options, pair, domain):
     method = module.Method(config.build(module.Config, parts["method"]))
     method.fit(data_config.crop)
     set_seed(0, device_specific=True)
-    return method, pair(domain_from_folder(Path(domain)), data_config, seed=0)
+    data = pair(domain_from_folder(Path(domain)), data_config, seed=0)
+    if method.looks:
+        launch.show(data, method, "cpu", fresh=True, progress=False)
+    return method, data
 
 
 RECORD = {"data": {}, "train": {}, "method": {}, "launch": {}}  # of runs without options
