@@ -38,6 +38,7 @@ from gan_style.errors import UserError
 from gan_style.method import Batch, TrainedMethod
 from gan_style.methods import adain, cyclegan, dualgan, gatys, johnson
 from gan_style.precision import Precision, choose
+from gan_style.training.step import Players
 from gan_style.translation import translate
 
 PLAIN = "plain"
@@ -182,54 +183,24 @@ def preset(name: str) -> dualgan.Config:
 
 
 def _our_training(case: Case, chosen: Precision, device: torch.device) -> Once:
-    """As gan_style.training's loop does it, on one batch and without looking at the terms."""
+    """The loop's step, on one batch and without looking at the terms."""
     method: TrainedMethod = cyclegan.Method(cyclegan.Config())
     if case.work == "dualgan":
         method = dualgan.Method(preset(case.name))
     method.fit((case.height, case.width))
-    method.to(device)
     accelerator = Accelerator(
         cpu=device.type == "cpu", mixed_precision=chosen.replace("fp32", "no")
     )
-    step = training_step(method, accelerator)
+    players = Players(method, accelerator)
     order = precision.memory_format(chosen)
     a, b = (each.contiguous(memory_format=order) for each in _pair(case, method, device))
 
     def once(meter: Meter) -> None:
         meter.begin()
-        step(Batch(a=a, b=b))
+        players.step([Batch(a=a, b=b)])
         meter.end()
 
     return once
-
-
-def training_step(
-    method: TrainedMethod, accelerator: Accelerator
-) -> Callable[[Batch], list[tuple[str, Tensor]]]:
-    """A function that does one step on a batch: who played with which loss, in order."""
-    optimizers = {}
-    for player, nets in method.players.items():
-        parameters = [each for name in nets for each in getattr(method, name).parameters()]
-        optimizers[player] = accelerator.prepare(method.optimizer(player, parameters))
-        for name in nets:
-            setattr(method, name, accelerator.prepare(getattr(method, name)))
-
-    def step(batch: Batch) -> list[tuple[str, Tensor]]:
-        play = method.losses(batch)
-        played: list[tuple[str, Tensor]] = []
-        while True:
-            with accelerator.autocast():
-                turn = next(play, None)
-            if not turn:
-                return played
-            player, terms = turn
-            loss = torch.stack(list(terms.values())).sum()
-            accelerator.backward(loss)
-            optimizers[player].step()
-            optimizers[player].zero_grad()
-            played.append((player, loss.detach()))
-
-    return step
 
 
 def _plain_training(case: Case, device: torch.device) -> Once:

@@ -831,7 +831,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 # Commands that are modules, imported when they are called; `main` takes what was typed after them.
 MODULES = {
-    "train": ("gan_style.launch", "Train a method on unpaired collections of images."),
+    "train": ("gan_style.training.launch", "Train a method on unpaired collections of images."),
     "download": ("data_tools.download", "Bring a known dataset, ready for training."),
     "check": ("data_tools.check", "Open every image of a dataset and say what is wrong with it."),
     "synth": (

@@ -37,6 +37,11 @@ def find(wanted: str = "") -> torch.device:
     raise ConfigError(f"--device is {wanted!r}, which doesn't work here: {reason}")
 
 
+def name(device: torch.device) -> str:
+    """cpu, or what the accelerator calls itself."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def refuse_unusable_gpu() -> None:
     """Refuse to train on the CPU where there is a GPU that this torch can't use.
 

@@ -77,7 +77,8 @@ def train_alone(monkeypatch, capsys):
 
     Without KID unless asked for, as its features would be fetched; in fp32 on every machine.
     """
-    from gan_style import command, launch
+    from gan_style import command
+    from gan_style.training import launch
 
     def run(**options):
         options = {"kid_every": 0, "precision": "fp32"} | options

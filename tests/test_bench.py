@@ -18,6 +18,7 @@ import plain
 
 from gan_style.method import Batch
 from gan_style.methods import adain, cyclegan, dualgan, gatys, johnson
+from gan_style.training.step import Players
 
 CPU = torch.device("cpu")
 
@@ -44,14 +45,15 @@ def assert_steps_agree(method, theirs, a, b):
     for ours, other in zip(nets, theirs.nets, strict=True):
         copied(ours, other, 5.0)
     theirs.ready()
-    step = bench_work.training_step(method, Accelerator(cpu=True))
+    players = Players(method, Accelerator(cpu=True))
     for number in range(3):  # the later ones see what the earlier have done to the weights
         torch.manual_seed(number)
-        ours = step(Batch(a=a, b=b))
+        ours = players.step([Batch(a=a, b=b)])
         torch.manual_seed(number)
         others = theirs.step(a, b)
         assert [player for player, _ in ours] == [player for player, _ in others]
-        for (_, mine), (_, other) in zip(ours, others, strict=True):
+        for (_, terms), (_, other) in zip(ours, others, strict=True):
+            mine = sum(terms.values())
             assert float(mine) == pytest.approx(float(other), rel=1e-8)
 
 

@@ -10,9 +10,10 @@ from typing import Literal, get_args
 import pytest
 from conftest import ROOT
 
-from gan_style import __main__, command, comparison, config, evaluation, launch, methods
+from gan_style import __main__, command, comparison, config, evaluation, methods
 from gan_style.config import DataConfig, Preprocess, TrainConfig, convert, describe
 from gan_style.errors import ConfigError
+from gan_style.training import launch
 
 Count = Literal[16, 19]
 WIDE = {"preprocess": "scale_width_and_crop", "size": 64, "width": 96}

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional as F
 
 from gan_style.methods import cyclegan
+from gan_style.training.step import Players
 
 LAMBDA_CYCLE, LAMBDA_IDENTITY = 10.0, 0.5  # of the reference, relative to each other as there
 RATE, BETA1, BETA2, EPS = 2e-4, 0.5, 0.999, 1e-8
@@ -156,17 +158,6 @@ def batches(steps: int) -> Iterator[dict[str, Tensor]]:
         yield {"a": a, "b": b.square()}  # squared: the domains differ in brightness
 
 
-def train_step(method, optimizers, batch) -> dict[str, dict[str, Tensor]]:
-    """As gan_style.training's loop does it."""
-    seen = {}
-    for player, terms in method.losses(batch):
-        torch.stack(list(terms.values())).sum().backward()
-        optimizers[player].step()
-        optimizers[player].zero_grad()
-        seen[player] = terms
-    return seen
-
-
 @pytest.mark.parametrize(
     ("options", "gan", "lambda_identity"),
     [
@@ -185,15 +176,10 @@ def test_three_training_steps_agree_with_the_published_algorithm(options, gan, l
     published = Transcription(
         {name: getattr(method, name).state_dict() for name in nets}, gan, lambda_identity
     )
-    optimizers = {
-        player: method.optimizer(
-            player, [p for name in names for p in getattr(method, name).parameters()]
-        )
-        for player, names in method.players.items()
-    }
+    players = Players(method, Accelerator(cpu=True))
     for step, batch in enumerate(batches(3)):
         torch.manual_seed(step)  # the same draws for both pools
-        ours = train_step(method, optimizers, batch)
+        ours = dict(players.step([batch]))
         torch.manual_seed(step)
         theirs = published.step(**batch)
         for player, terms in theirs.items():

@@ -11,11 +11,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from itertools import chain
 from math import sqrt
 from typing import NamedTuple
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,6 +25,7 @@ from gan_style.errors import ConfigError
 from gan_style.losses.adversarial import slopes
 from gan_style.methods import cyclegan, dualgan
 from gan_style.nn.dualgan import DualGanDiscriminator
+from gan_style.training.step import Players
 
 Weights = dict[str, Tensor]
 Turns = list[tuple[str, dict[str, Tensor]]]  # player and terms, in playing order
@@ -265,22 +268,9 @@ def preset(name: str) -> dict[str, object]:
     return {key: value for key, value in dualgan.PRESETS[name].items() if key in own}
 
 
-def optimizers_of(method: dualgan.Method) -> dict[str, torch.optim.Optimizer]:
-    return {
-        player: method.optimizer(
-            player, [p for name in names for p in getattr(method, name).parameters()]
-        )
-        for player, names in method.players.items()
-    }
-
-
-def played(method, optimizers, batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """One step as gan_style.training's loop does it; yields after each player has moved."""
-    for player, terms in method.losses(batch):
-        torch.stack(list(terms.values())).sum().backward()
-        optimizers[player].step()
-        optimizers[player].zero_grad()
-        yield player, terms
+def played(method, batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """One step; yields after each player has moved."""
+    return chain.from_iterable(Players(method, Accelerator(cpu=True)).moves([batch]))
 
 
 def batches(program: Program, steps: int) -> Iterator[dict[str, Tensor]]:
@@ -354,10 +344,10 @@ def test_two_training_steps_agree_with_the_official_program(options, program):
     method = grown(method)
     nets = [name for names in method.players.values() for name in names]
     official = Transcription({name: getattr(method, name).state_dict() for name in nets}, program)
-    optimizers = optimizers_of(method)
+    players = Players(method, Accelerator(cpu=True))
     for step, batch in enumerate(batches(program, 2)):
         torch.manual_seed(step)  # the same draws for both
-        ours = list(played(method, optimizers, batch))
+        ours = players.step([batch])
         torch.manual_seed(step)
         theirs = official.step(**batch)
         for (player, found), (other, terms) in zip(ours, theirs, strict=True):
@@ -427,7 +417,7 @@ def given_by_turn(method: dualgan.Method, batch) -> list[tuple[str, dict[str, li
     nets = [name for names in method.players.values() for name in names]
     hooks = [getattr(method, name).register_forward_pre_hook(show(name)) for name in nets]
     turns = []
-    for player, _ in played(method, optimizers_of(method), batch):
+    for player, _ in played(method, batch):
         turns.append((player, dict(given)))
         given.clear()
     for hook in hooks:
@@ -449,11 +439,12 @@ SCHEDULES = {
 def test_a_step_has_as_many_turns_of_each_player_as_the_program(options, players):
     method = of_stand_ins(**options)
     assert method.batches_a_step == players.count(D)
-    optimizers, steps = optimizers_of(method), []
-    for player, optimizer in optimizers.items():
-        optimizer.register_step_post_hook(lambda *_, player=player: steps.append(player))
+    trained, steps = Players(method, Accelerator(cpu=True)), []
+    for player, optimizer in trained.optimizers.items():
+        post = optimizer.optimizer.register_step_post_hook
+        post(lambda *_, player=player: steps.append(player))
     for _ in range(2):
-        turns = played(method, optimizers, numbered(2 * method.batches_a_step))
+        turns = trained.step([numbered(2 * method.batches_a_step)])
         assert [player for player, _ in turns] == players
     assert steps == 2 * players
 
@@ -958,7 +949,7 @@ def test_networks_for_grey_and_coloured_images_train(module, options):
     method = unequal(module, **options)
     method.fit((64, 64))
     before = {key: weight.detach().clone() for key, weight in method.named_parameters()}
-    turns = list(played(method, optimizers_of(method), photos(2, 64)))
+    turns = list(played(method, photos(2, 64)))
     assert all(value.isfinite() for _, terms in turns for value in terms.values())
     for net in ("gen_ab", "gen_ba", "disc_a", "disc_b"):
         weights = dict(getattr(method, net).named_parameters(prefix=net))

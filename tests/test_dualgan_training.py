@@ -14,12 +14,11 @@ from test_training import events, same, weights
 from torch import nn
 
 from gan_style import checkpoint
-from gan_style.config import TrainConfig
 from gan_style.data import Domain
 from gan_style.images import load_image, to_array
 from gan_style.method import Batch, TrainedMethod
 from gan_style.methods import dualgan as method
-from gan_style.training import Trainer
+from gan_style.training.step import Players
 
 # 64 pixels are what the critics of 2020 need, but all that dropout meets there is 0, made so by the
 # norm of a single pixel.
@@ -286,19 +285,17 @@ class ThreeTurns(TrainedMethod):
             yield "net", {"far": 0.5 * (self.net(torch.ones(1)) - batch["b"]).square().sum()}
 
 
-def test_batches_advance_together_turn_by_turn(tmp_path):
-    config = TrainConfig(images=2, gradient_accumulation_steps=2, schedule="constant", ema=0.0)
+def test_batches_advance_together_turn_by_turn():
     method = ThreeTurns()
-    trainer = Trainer(method, Numbers(), config, tmp_path, {}, Accelerator(cpu=True))
-    turns = list(trainer._step(list(Numbers().batches(0, 1, 0, 1))))
+    players = Players(method, Accelerator(cpu=True))
+    turns = players.step(list(Numbers().batches(0, 1, 0, 1)))
     # A turn's mean gradient is the weight less 2, the numbers' mean; half of it is gone each time.
     assert method.seen == [
         (0, -1, 18), (0, 5, 18), (1, -1, 10), (1, 5, 10), (2, -1, 6), (2, 5, 6)
     ]  # fmt: skip
-    assert trainer.net("net").weight.item() == 4
+    assert players.net("net").weight.item() == 4
     squares = [(weight - number) ** 2 for _, number, weight in method.seen]
     assert [2 * terms["far"].item() for _, terms in turns] == squares  # one batch's, not its share
-    assert trainer.progress.steps == 1
 
 
 class OutOfMemory(ThreeTurns):
@@ -314,14 +311,13 @@ class OutOfMemory(ThreeTurns):
         yield
 
 
-def test_a_step_that_fails_before_a_weight_moves_is_taken_back(tmp_path):
-    config = TrainConfig(images=2, schedule="constant", ema=0.0)
-    trainer = Trainer(OutOfMemory(), Numbers(), config, tmp_path, {}, Accelerator(cpu=True))
+def test_a_step_that_fails_before_a_weight_moves_is_taken_back():
+    players = Players(OutOfMemory(), Accelerator(cpu=True))
     before = torch.get_rng_state()
     with pytest.raises(MemoryError):
-        trainer._train_on(list(Numbers().batches(0, 1, 0, 1))[:1])
-    assert trainer.net("net").running_mean.item() > 0
-    trainer._take_back(trainer._beginning)
-    assert trainer.net("net").running_mean.item() == trainer.net("net").num_batches_tracked == 0
+        players.step(list(Numbers().batches(0, 1, 0, 1))[:1])
+    assert players.net("net").running_mean.item() > 0
+    players.take_back()
+    assert players.net("net").running_mean.item() == players.net("net").num_batches_tracked == 0
     assert torch.equal(torch.get_rng_state(), before)
-    assert (trainer.progress.images, trainer._moved) == (0, False)
+    assert not players.moved

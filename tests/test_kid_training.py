@@ -17,11 +17,14 @@ from test_training import events, same, weights
 from torch import nn
 
 from data_tools import synth
-from gan_style import checkpoint, data, selection, training
+from gan_style import checkpoint, data
 from gan_style.errors import CheckpointError, Interrupted
 from gan_style.images import list_images, load_image, save_png, to_array, to_tensor
 from gan_style.methods import cyclegan, dualgan
 from gan_style.metrics import _features, kid
+from gan_style.training import kid as kid_training
+from gan_style.training import log, loop, reader
+from gan_style.training.state import State
 from gan_style.weights import WeightsError
 
 EPOCH = 3  # images
@@ -61,7 +64,7 @@ def kids(monkeypatch):
 
         def score(self, weights, images, device, averaged):
             return {
-                direction: selection.Score(
+                direction: kid_training.Score(
                     kid=float(next(sequence)),
                     std=0.5,
                     test_images=4,
@@ -72,10 +75,10 @@ def kids(monkeypatch):
             }
 
         def yardsticks(self, device):
-            return {direction: selection.Yardstick(unchanged=2.5) for direction in values}
+            return {direction: kid_training.Yardstick(unchanged=2.5) for direction in values}
 
-        monkeypatch.setattr(selection.Scorer, "score", score)
-        monkeypatch.setattr(selection.Scorer, "yardsticks", yardsticks)
+        monkeypatch.setattr(kid_training.Scorer, "score", score)
+        monkeypatch.setattr(kid_training.Scorer, "yardsticks", yardsticks)
 
     return plan
 
@@ -166,13 +169,13 @@ def test_kid_is_that_of_the_files_that_translate_writes(train_kid, gan_style, to
 
 def test_the_test_images_are_the_same_ones_spread_over_the_folder(train_kid, tmp_path, monkeypatch):
     toy = synth.make(tmp_path / "more", size=32, train=EPOCH, test=10)
-    seen, features = [], selection.Scorer._features
+    seen, features = [], kid_training.Scorer._features
 
     def watched(self, images, device, direction=None):
         seen.append((direction, images.clone()))
         return features(self, images, device, direction)
 
-    monkeypatch.setattr(selection.Scorer, "_features", watched)
+    monkeypatch.setattr(kid_training.Scorer, "_features", watched)
     said = train_kid(domain=toy, images=6, size=32, preprocess="crop", kid_images=5, run_dir="run")
     # The real ones of each side are looked at once, before anything is trained.
     assert [direction for direction, _ in seen] == [None, None, "a2b", "b2a", "a2b", "b2a"]
@@ -281,17 +284,17 @@ def test_a_run_is_measured_by_one_yardstick(train_kid, many, monkeypatch, signal
     with pytest.raises(SystemExit):
         train_kid(domain=many, images=7, run_dir="parts")
     with monkeypatch.context() as patch:
-        patch.setattr(selection.Scorer, "yardsticks", None)  # a second time would be an error
+        patch.setattr(kid_training.Scorer, "yardsticks", None)  # a second time would be an error
         train_kid(domain=many, images=7, run_dir="parts", resume="auto")
     assert without_seconds("whole") == without_seconds("parts")
 
 
 def test_a_run_of_before_there_was_a_yardstick_goes_on_and_gets_one(train_kid, kids, monkeypatch):
     kids(a2b=[2, 1, 3])
-    state = selection.Scores.state
+    state = kid_training.Scores.state
     with monkeypatch.context() as patch:  # a checkpoint as it was then
         patch.setattr(
-            selection.Scores,
+            kid_training.Scores,
             "state",
             lambda self: {key: each for key, each in state(self).items() if key != "yardsticks"},
         )
@@ -302,9 +305,9 @@ def test_a_run_of_before_there_was_a_yardstick_goes_on_and_gets_one(train_kid, k
 
 
 def test_of_equal_kids_the_first_is_the_best():
-    scores = selection.Scores()
+    scores = kid_training.Scores()
     for images, value in ((6, 2.0), (12, 1.0), (18, 1.0)):
-        score = selection.Score(kid=value, std=0.0, test_images=4, images=images)
+        score = kid_training.Score(kid=value, std=0.0, test_images=4, images=images)
         scores.add("a2b", score, {"weight": torch.tensor([float(images)])})
     assert scores.best["a2b"].images == 12
     assert scores.last["a2b"].images == 18
@@ -313,7 +316,7 @@ def test_of_equal_kids_the_first_is_the_best():
 
 def test_kids_of_averages_and_of_an_old_run_are_not_compared(train_kid, kids, monkeypatch):
     kids(a2b=[1, 3, 4])
-    state = selection.Scores.state
+    state = kid_training.Scores.state
 
     def then(self):  # a checkpoint of when KID was of the weights as trained
         found = state(self)
@@ -323,7 +326,7 @@ def test_kids_of_averages_and_of_an_old_run_are_not_compared(train_kid, kids, mo
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(selection.Scores, "state", then)
+        patch.setattr(kid_training.Scores, "state", then)
         train_kid(images=3, run_dir="run")
     said = train_kid(images=9, run_dir="run", resume="auto")
     assert "a2b 3.0000 ± 0.5000 (the lowest so far; unchanged" in said
@@ -331,17 +334,17 @@ def test_kids_of_averages_and_of_an_old_run_are_not_compared(train_kid, kids, mo
 
 
 def test_a_line_is_of_the_directions_that_were_computed_last():
-    scores = selection.Scores(images=6)
+    scores = kid_training.Scores(images=6)
     assert scores.line() == "KID after 6 images: translations hold NaN"
     for direction, images in (("a2b", 3), ("b2a", 6)):
-        score = selection.Score(kid=1.0, std=0.0, test_images=4, images=images)
+        score = kid_training.Score(kid=1.0, std=0.0, test_images=4, images=images)
         scores.add(direction, score, {})
     assert scores.line() == "KID after 6 images: b2a 1.0000 ± 0.0000 (the lowest)"
 
 
 def test_the_best_weights_do_not_follow_the_training():
-    scores, weight = selection.Scores(), torch.tensor([1.0])
-    score = selection.Score(kid=1.0, std=0.0, test_images=4, images=6)
+    scores, weight = kid_training.Scores(), torch.tensor([1.0])
+    score = kid_training.Score(kid=1.0, std=0.0, test_images=4, images=6)
     scores.add("a2b", score, {"weight": weight})
     weight.add_(1)
     assert scores.weights["a2b"]["weight"].tolist() == [1.0]
@@ -447,9 +450,10 @@ def test_networks_train_on_in_the_mode_they_were_in(train_kid, monkeypatch):
 
 def test_the_time_that_kid_takes_is_none_of_the_trainings(train_kid, kids, monkeypatch):
     clock = SimpleNamespace(now=0.0)
-    losses, history = cyclegan.Method.losses, training.History
-    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    monkeypatch.setattr(training, "History", lambda: history(since=clock.now))
+    losses, history = cyclegan.Method.losses, log.History
+    for module in (log, loop, reader):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(log, "History", lambda: history(since=clock.now))
 
     def a_second(self, batch):
         clock.now += 1
@@ -457,7 +461,7 @@ def test_the_time_that_kid_takes_is_none_of_the_trainings(train_kid, kids, monke
 
     monkeypatch.setattr(cyclegan.Method, "losses", a_second)
     kids(a2b=[3, 2, 1])
-    score = selection.Scorer.score
+    score = kid_training.Scorer.score
 
     def slow(self, *arguments):
         clock.now += 1000
@@ -465,10 +469,10 @@ def test_the_time_that_kid_takes_is_none_of_the_trainings(train_kid, kids, monke
 
     def slow_too(self, device):
         clock.now += 1000
-        return {"a2b": selection.Yardstick(unchanged=2.5)}
+        return {"a2b": kid_training.Yardstick(unchanged=2.5)}
 
-    monkeypatch.setattr(selection.Scorer, "score", slow)
-    monkeypatch.setattr(selection.Scorer, "yardsticks", slow_too)
+    monkeypatch.setattr(kid_training.Scorer, "score", slow)
+    monkeypatch.setattr(kid_training.Scorer, "yardsticks", slow_too)
     said = train_kid(minutes=7 / 60, log_every=1, checkpoint_minutes=1000, run_dir="run")
     assert "finished after 7 images" in said
     assert steps("run") == [3, 6, 7]
@@ -550,7 +554,7 @@ def test_the_best_file_is_never_of_a_kid_that_no_checkpoint_knows(train_kid, kid
     train_kid(images=4, run_dir="run")
     assert note("run", "gen_ab")["images"] == 4
     with monkeypatch.context() as patch:  # after a checkpoint, before the files
-        patch.setattr(training.Trainer, "export", lambda self: 1 / 0)
+        patch.setattr(State, "export", lambda self, left_out: 1 / 0)
         kids(a2b=[0.5])
         with pytest.raises(ZeroDivisionError):
             train_kid(images=5, run_dir="run", resume="auto")
@@ -713,14 +717,14 @@ def test_pip_does_not_try_for_minutes_where_there_is_no_network(monkeypatch, own
 
     monkeypatch.setitem(_features.EXTRACTORS, "inception", (fetched, ()))
     with pytest.raises(WeightsError):
-        selection.load_features()
+        kid_training.load_features()
     assert seen == [own or "1"]
     assert os.environ.get("PIP_RETRIES") == own
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_only_the_main_process_fetches(monkeypatch, rank):
-    from gan_style import launch as script
+    from gan_style.training import launch as script
 
     monkeypatch.setenv("RANK", rank)
     method = cyclegan.Method(cyclegan.Config(width_generator=1, width_discriminator=1))
@@ -810,7 +814,7 @@ def scorer(method, domain, count=4):
     from gan_style.data import DomainPair, domain_from_folder
 
     data = DomainPair(domain_from_folder(domain), DataConfig(size=32, preprocess="crop"), seed=0)
-    return selection.Scorer(method, data, count, Pooled())
+    return kid_training.Scorer(method, data, count, Pooled())
 
 
 def test_a_scorer_keeps_only_the_networks_that_translate(toy):
@@ -826,14 +830,15 @@ def test_a_scorer_keeps_only_the_networks_that_translate(toy):
 
 def test_scores_survive_a_checkpoint(tmp_path):
     yardsticks = {
-        "a2b": selection.Yardstick(unchanged=1 / 7), "b2a": selection.Yardstick(unchanged=1, real=2)
-    }  # fmt: skip
-    scores = selection.Scores(files=["testA/0.png"], images=12, yardsticks=yardsticks)
+        "a2b": kid_training.Yardstick(unchanged=1 / 7),
+        "b2a": kid_training.Yardstick(unchanged=1, real=2),
+    }
+    scores = kid_training.Scores(files=["testA/0.png"], images=12, yardsticks=yardsticks)
     for images, value in ((6, 0.1), (12, 0.1 + 0.2)):
-        score = selection.Score(kid=value, std=1 / 3, test_images=4, images=images)
+        score = kid_training.Score(kid=value, std=1 / 3, test_images=4, images=images)
         scores.add("b2a", score, {"weight": torch.rand(3)})
     checkpoint.save_state(scores.state(), tmp_path / "state.safetensors")
-    back = selection.Scores.from_state(checkpoint.load_state(tmp_path / "state.safetensors"))
+    back = kid_training.Scores.from_state(checkpoint.load_state(tmp_path / "state.safetensors"))
     assert torch.equal(back.weights["b2a"].pop("weight"), scores.weights["b2a"].pop("weight"))
     assert back == scores
 

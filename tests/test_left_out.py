@@ -15,14 +15,15 @@ from conftest import TINY
 from PIL import Image
 
 from gan_style import data as module
-from gan_style import runs, training
+from gan_style import runs
 from gan_style.config import PARTS, DataConfig
 from gan_style.data import Domain, DomainPair, domain_from_folder, with_absent
 from gan_style.errors import DataError
 from gan_style.files import listed
 from gan_style.images import ImageError
 from gan_style.methods import cyclegan
-from gan_style.training import Trainer
+from gan_style.training import reader
+from gan_style.training.reader import Reader
 
 DECODED = {"cache_gb": 0, "sample_every": 0, "run_dir": "run"}  # nothing is in memory
 
@@ -194,7 +195,7 @@ def test_one_that_vanished_before_the_samples_were_drawn_is_said_too(train, toy,
         path.unlink(missing_ok=True)
         return samples(self, *arguments)
 
-    monkeypatch.setattr(training, "say", lambda text, output=None: noted.append(text))
+    monkeypatch.setattr(reader, "say", lambda text, output=None: noted.append(text))
     monkeypatch.setattr(DomainPair, "samples", late)
     train(domain=toy, images=2, **DECODED)
     assert noted == [f"left out from now on: {path}: no such file"]
@@ -221,13 +222,13 @@ def test_what_another_process_left_out_is_counted(tmp_path):
     came_back = {("trainA", "back.png")}
     runs.leave_out(tmp_path, [("trainA", name, "") for name in ("back.png", "x.png", "y.png")])
     process = SimpleNamespace(data=data, run=tmp_path, _earlier=came_back)
-    assert Trainer.left_out(process) == 2
+    assert Reader.left_out(process) == 2
 
 
 def test_several_processes_say_so_once(tmp_path, monkeypatch):
     noted, left_out = [], {("trainA", Path("x.png")): "x.png: no such file"}
     domain = Domain(name="", **dict.fromkeys(PARTS, ()))
-    monkeypatch.setattr(training, "say", lambda text, output=None: noted.append(text))
+    monkeypatch.setattr(reader, "say", lambda text, output=None: noted.append(text))
     processes = [
         SimpleNamespace(
             data=SimpleNamespace(left_out=left_out, domain=domain),
@@ -239,7 +240,7 @@ def test_several_processes_say_so_once(tmp_path, monkeypatch):
         for _ in range(2)
     ]
     for process in processes * 2:
-        Trainer._note_left_out(process)
+        Reader.note_left_out(process)
     assert noted == ["left out from now on: x.png: no such file"]
     assert len((tmp_path / runs.LEFT_OUT).read_text().splitlines()) == 1
 
@@ -248,7 +249,7 @@ def test_a_run_goes_on_without_an_image_says_so_once_and_counts_it(
     train, toy, vanishing, monkeypatch
 ):
     path, noted = sorted_images(toy / "trainA")[1], []
-    monkeypatch.setattr(training, "say", lambda text, output=None: noted.append(text))
+    monkeypatch.setattr(reader, "say", lambda text, output=None: noted.append(text))
     vanishing(1, path)
     train(domain=toy, images=24, **DECODED)
     assert noted == [f"left out from now on: {path}: no such file"]
@@ -259,7 +260,7 @@ def test_a_run_goes_on_without_an_image_says_so_once_and_counts_it(
 @pytest.mark.slow
 def test_the_lines_about_a_run_have_a_bound(train_alone, tmp_path, vanishing, capsys, monkeypatch):
     noted = []
-    monkeypatch.setattr(training, "say", lambda text, output=None: noted.append(text))
+    monkeypatch.setattr(reader, "say", lambda text, output=None: noted.append(text))
     from data_tools import synth
 
     folder = synth.make(tmp_path / "many", size=24, train=40, test=3)

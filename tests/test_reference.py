@@ -242,7 +242,7 @@ def test_no_other_name_leads_to_an_option_of_ours():
 )
 def test_train_says_what_to_type(train_alone, refusal, monkeypatch, line, said):
     monkeypatch.setattr(sys, "argv", ["train.py", *shlex.split(line)])
-    from gan_style import launch
+    from gan_style.training import launch
 
     answer = refusal(command.run, "train.py", launch.main)
     assert answer.startswith("train.py: unknown option")
@@ -267,7 +267,7 @@ def test_train_says_what_to_type(train_alone, refusal, monkeypatch, line, said):
 )
 def test_train_says_why_there_is_nothing_to_type(refusal, monkeypatch, line, said):
     monkeypatch.setattr(sys, "argv", ["train.py", *shlex.split(line)])
-    from gan_style import launch
+    from gan_style.training import launch
 
     assert said in refusal(command.run, "train.py", launch.main)
 
@@ -352,7 +352,7 @@ def test_what_is_answered_trains_as_typed(toy, train, refusal, capsys):
         "num_threads": 0,
         "print_freq": 5,
     }
-    from gan_style import launch
+    from gan_style.training import launch
 
     line = refusal(
         command.run, "train.py", lambda: launch.main([f"--{k}={v}" for k, v in old.items()])
@@ -434,7 +434,7 @@ def test_an_answer_needs_no_torch(words, tmp_path):
 @pytest.mark.parametrize("options", [{}, {"data_root": "D"}, {"domain": ""}, {"size": 64}])
 def test_nobody_is_trained_on_images_that_were_not_asked_for(refusal, monkeypatch, options):
     from data_tools import download
-    from gan_style import launch
+    from gan_style.training import launch
 
     monkeypatch.setattr(download, "download", None)  # would be called
     typed = [f"--{key}={value}" for key, value in options.items()]
@@ -449,7 +449,7 @@ def test_the_demo_names_its_images():
 
 
 def test_resume_needs_a_run_or_whose(refusal):
-    from gan_style import launch
+    from gan_style.training import launch
 
     line = refusal(command.run, "train.py", lambda: launch.main(["--resume", "auto"]))
     assert "give --run_dir DIR, or the --domain whose newest run it is" in line
@@ -478,7 +478,7 @@ def test_a_run_of_two_folders_goes_on_whatever_domain_it_recorded(toy, train, re
 
 
 def test_an_empty_folder_is_refused(refusal):
-    from gan_style import launch
+    from gan_style.training import launch
 
     Path("empty").mkdir()
     line = refusal(command.run, "train.py", lambda: launch.main(["--domain", "empty"]))

@@ -16,7 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from gan_style import checkpoint, curves, runs
 from gan_style.errors import CheckpointError, ConfigError
 from gan_style.methods import cyclegan
-from gan_style.training import Trainer
+from gan_style.training.loop import Trainer
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -130,7 +130,7 @@ def test_a_disk_without_room_is_noticed_before_the_start(train, toy, refusal, mo
 def test_pictures_that_will_not_fit_are_told(train, toy, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 0, 5 * 10**6))
-    monkeypatch.setattr("gan_style.training.Trainer.train", lambda self: None)
+    monkeypatch.setattr("gan_style.training.loop.Trainer.train", lambda self: None)
     said = train(domain=toy, images=10**6, sample_every=1, run_dir="run")
     assert "the disk has 0.0 GB free, too little for" in said
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from gan_style.config import TrainConfig
-from gan_style.training import learning_rate_factor
+from gan_style.training.schedule import learning_rate_factor
 
 EPOCH = 7  # images
 

@@ -12,9 +12,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.optim.swa_utils import AveragedModel
 
 from data_tools import download
-from gan_style import checkpoint, methods, runs, training
+from gan_style import checkpoint, methods, runs
 from gan_style.config import TrainConfig
 from gan_style.methods import cyclegan
+from gan_style.training import loop, schedule
+from gan_style.training.state import State
 
 NETS = ("gen_ab", "gen_ba", "disc_a", "disc_b")
 
@@ -103,7 +105,7 @@ def test_a_run_stopped_between_its_last_checkpoint_and_the_export_exports_on_res
     options = {"domain": toy, "images": 4}
     train(run_dir="whole", **options)
     with monkeypatch.context() as patch:
-        patch.setattr(training.Trainer, "export", lambda self: 1 / 0)
+        patch.setattr(State, "export", lambda self, left_out: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             train(run_dir="stopped", **options)
     assert not list(Path("stopped").glob("*.safetensors"))
@@ -221,7 +223,7 @@ def test_the_average_follows_the_weights(train, toy):
 @pytest.mark.parametrize("ema", [0.5, 0.999])
 def test_the_average_warms_up_by_the_closed_form(ema):
     net = torch.nn.Linear(3, 2, dtype=torch.float64)
-    average = AveragedModel(net, multi_avg_fn=training.averaging(ema))
+    average = AveragedModel(net, multi_avg_fn=schedule.averaging(ema))
     history = torch.randn(40, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     decays = [0.0] + [min(ema, (1 + n) / (10 + n)) for n in range(1, 40)]
     for count, weight in enumerate(history, start=1):
@@ -237,7 +239,7 @@ def test_the_average_warms_up_by_the_closed_form(ema):
 def test_the_average_of_a_short_run_is_of_its_later_weights():
     net = torch.nn.Linear(1, 1, bias=False)
     net.weight.data.fill_(0.0)
-    average = AveragedModel(net, multi_avg_fn=training.averaging(0.999))
+    average = AveragedModel(net, multi_avg_fn=schedule.averaging(0.999))
     for step in range(1, 501):  # weights that move steadily: their mean of 1 to 500 is 250
         net.weight.data.fill_(float(step))
         average.update_parameters(net)
@@ -297,7 +299,7 @@ def test_the_learning_rate_reaches_the_optimizers(train, toy):
     [(0, 3, 4, False), (3, 6, 4, True), (3, 4, 4, True), (4, 7, 4, False), (0, 9, 0, False)],
 )
 def test_intervals_are_passed_whatever_the_batch(before, after, every, due):
-    assert training._passed(before, after, every) is due
+    assert loop._passed(before, after, every) is due
 
 
 def test_a_signal_saves_and_says_how_to_go_on(train, toy, capsys, signal_in_step):
@@ -373,10 +375,10 @@ def test_first_batches_differ_between_seeds(train, toy):
 
 def test_the_budget_is_the_share_that_is_spent():
     config = TrainConfig(epochs=10)
-    shares = [training.spent(config, images, 0, epoch=20) for images in (0, 100, 200, 999)]
+    shares = [schedule.spent(config, images, 0, epoch=20) for images in (0, 100, 200, 999)]
     assert shares == [0, 0.5, 1, 1]
-    assert training.spent(TrainConfig(minutes=2.0), 5, 30, epoch=20) == 0.25
-    assert training.spent(TrainConfig(images=50), 10, 0, epoch=20) == 0.2
+    assert schedule.spent(TrainConfig(minutes=2.0), 5, 30, epoch=20) == 0.25
+    assert schedule.spent(TrainConfig(images=50), 10, 0, epoch=20) == 0.2
 
 
 # A method that reads one side, with presets
@@ -572,7 +574,7 @@ def test_the_inverse_schedule_counts_steps_of_the_optimizers(brightness, toy):
 
 
 def test_help_is_of_the_method_that_is_named(brightness, capsys, monkeypatch):
-    from gan_style import launch as script
+    from gan_style.training import launch as script
 
     Path("some.toml").write_text('method = "brightness"\n')
     for named in ("--method=brightness", "--config=some.toml"):

@@ -8,23 +8,21 @@ Usage: two_processes.py descend|train DOMAIN OUT
 """
 
 import sys
-from collections import Counter
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from safetensors.torch import save_file
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
-from torch.nn.parallel import DistributedDataParallel
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from gan_style import command, config, launch, methods
+from gan_style import command, config, methods
 from gan_style.config import DataConfig, TrainConfig
 from gan_style.data import DomainPair, domain_from_folder
-from gan_style.selection import Scorer
-from gan_style.training import Trainer
+from gan_style.training import launch
+from gan_style.training.kid import Scorer
+from gan_style.training.loop import Trainer
 
 CASES = {  # at 64 pixels all that dropout meets is 0, made so by the norm of a single pixel
     "cyclegan": {"generator": "resnet_6", "pool_size": 3, "size": 24},
@@ -95,25 +93,27 @@ def descend(name, domain, out, accelerator):
         trainer.train()
         tensors |= weights(trainer)
         tensors["turns"] = torch.tensor([ord(player[0]) for player in moved])
-        for each in trainer.names:
-            tensors[f"exchanged.{each}"] = torch.tensor(exchanged[each])
+        tensors["exchanged"] = torch.tensor([ord(player[0]) for player in exchanged])
         save_file(tensors, out / f"{name}_{together}_{rank}.safetensors")
 
 
 def follow(trainer):
-    """Lists that fill while it trains: who moves; how often a network's gradients are exchanged."""
-    moved, exchanged = [], Counter()
-    for player, optimizer in trainer.optimizers.items():
+    """Lists that fill while it trains: who moves; whose gradients are exchanged."""
+    moved, exchanged, reduce = [], [], torch.distributed.all_reduce
+    players = trainer.players
+    for player, optimizer in players.optimizers.items():
         optimizer.optimizer.register_step_post_hook(lambda *_, each=player: moved.append(each))
-    for name in trainer.names:
-        net = getattr(trainer.method, name)
-        if isinstance(net, DistributedDataParallel):
+    sizes = {
+        sum(each.numel() for each in parameters) + len(parameters): player
+        for player, parameters in players.parameters.items()
+    }
 
-            def count(state, bucket, name=name):
-                exchanged[name] += bucket.is_last()
-                return allreduce_hook(state, bucket)
+    def counted(tensor, *arguments, **options):
+        if tensor.numel() in sizes:
+            exchanged.append(sizes[tensor.numel()])
+        return reduce(tensor, *arguments, **options)
 
-            net.register_comm_hook(None, count)
+    torch.distributed.all_reduce = counted
     return moved, exchanged
 
 
@@ -136,8 +136,8 @@ def train(name, domain, out, accelerator):
 def weights(trainer):
     return {
         f"{name}.{key}": value.clone()
-        for name in trainer.names
-        for key, value in trainer.net(name).state_dict().items()
+        for name in trainer.players.names
+        for key, value in trainer.players.net(name).state_dict().items()
     }
 
 

@@ -32,9 +32,10 @@ from safetensors.torch import load_file
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tqdm import tqdm
 
-from gan_style import checkpoint, command, data, launch, progress, training
+from gan_style import checkpoint, command, data, progress
 from gan_style.methods import cyclegan
 from gan_style.metrics import _features
+from gan_style.training import launch, state
 
 BUDGET = 24  # images, which are steps
 OPTIONS = TINY | {
@@ -224,7 +225,7 @@ def full_disk(name, first, last=BUDGET):
 
     The kernel sees to it, so what is raised is what a full disk makes of every writer.
     """
-    save_file, write_json, begun = checkpoint.save_file, training.write_json, []
+    save_file, write_json, begun = checkpoint.save_file, state.write_json, []
     at_each_step(begun.append)
 
     def limited(write, path):
@@ -240,7 +241,7 @@ def full_disk(name, first, last=BUDGET):
         limited(partial(save_file, tensors, path, metadata), path)
 
     checkpoint.save_file = save
-    training.write_json = lambda path, value: limited(partial(write_json, path, value), path)
+    state.write_json = lambda path, value: limited(partial(write_json, path, value), path)
 
 
 def halt_in_step(number):

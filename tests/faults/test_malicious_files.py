@@ -174,7 +174,8 @@ def test_notes_on_the_best_weights_may_hold_anything(must_refuse, note):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A real run, made once."""
-    from gan_style import command, launch
+    from gan_style import command
+    from gan_style.training import launch
 
     folder = tmp_path_factory.mktemp("trained")
     toy = synth.make(folder / "toy", size=32, train=6, test=3)

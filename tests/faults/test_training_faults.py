@@ -26,11 +26,12 @@ from PIL import Image
 from data_tools import synth
 from faults import harness, repetitions
 from faults.harness import ENVIRONMENT, OFTEN, Training, flags
-from gan_style import checkpoint, data, selection
+from gan_style import checkpoint, data
 from gan_style.curves import Curves
 from gan_style.errors import DataError
 from gan_style.methods import cyclegan
-from gan_style.training import Trainer
+from gan_style.training import kid
+from gan_style.training.state import State
 
 pytestmark = pytest.mark.slow
 
@@ -374,9 +375,9 @@ BUG = RuntimeError("a bug")
 FAILURES = {  # what fails, and after how many images
     "a read": (partial(harness.fail_to_read, 10), 10),
     "a preview": (partial(harness.failing, cyclegan.Method, "preview", 2, BUG), 8),
-    "a KID": (partial(harness.failing, selection.Scorer, "score", 2, MemoryError()), 24),
+    "a KID": (partial(harness.failing, kid.Scorer, "score", 2, MemoryError()), 24),
     "a curve": (partial(harness.failing, Curves, "scalars", 3, BUG), 12),
-    "a checkpoint": (partial(harness.failing, Trainer, "_shared_state", 1, MemoryError()), 24),
+    "a checkpoint": (partial(harness.failing, State, "_shared_state", 1, MemoryError()), 24),
     "a step": (partial(harness.fail_in_step, 13, 0), 12),
 }
 

@@ -201,8 +201,8 @@ def start(
     from gan_style import checkpoint, devices, precision
     from gan_style.data import DomainPair, with_absent
     from gan_style.method import TrainedMethod
-    from gan_style.selection import Scorer, obstacle
-    from gan_style.training import Trainer, device_name
+    from gan_style.training.kid import Scorer, obstacle
+    from gan_style.training.loop import Trainer
 
     if not parse_flag_from_env("ACCELERATE_USE_CPU"):
         devices.refuse_unusable_gpu()
@@ -274,7 +274,7 @@ def start(
     launch = {
         "processes": accelerator.num_processes,
         "precision": train.precision,
-        "device": device_name(device),
+        "device": devices.name(device),
     }
     record = runs.describe(asdict(data), asdict(train), asdict(method_config), launch, preset)
     if beginning:
@@ -324,7 +324,7 @@ def start(
         show(pair, method, device, fresh, main)
     trainer = Trainer(method, pair, train, run_folder, record, accelerator, scorer)
     if last:
-        trainer.resume(last)
+        trainer.state.resume(last, scorer)
     room = in_main(accelerator, lambda: check_room(trainer))
     if main:
         if domain.split and not run:
@@ -351,10 +351,10 @@ def start(
         raise
     accelerator.end_training()
     if main:
-        say(f"finished after {trainer.progress.images} images: weights in {run_folder}")
-        if gone := trainer.left_out():
+        say(f"finished after {trainer.state.progress.images} images: weights in {run_folder}")
+        if gone := trainer.reader.left_out():
             say(f"images left out on the way: {gone}, listed in {run_folder / runs.LEFT_OUT}")
-        if lowest := trainer.scores.best_line():
+        if lowest := trainer.state.scores.best_line():
             say(lowest)
 
 
@@ -438,14 +438,14 @@ def bring_features(train: TrainConfig, method, domain):  # type: ignore[no-untyp
 
     Before anything is distributed, as what `method.ready` fetches; but nobody needs it to train.
     """
-    from gan_style import selection
+    from gan_style.training import kid
 
     if not train.kid_every or int(os.environ.get("RANK", "0")):
         return None, ""
-    if reason := selection.obstacle(method, domain):
+    if reason := kid.obstacle(method, domain):
         return None, reason
     try:
-        return selection.load_features(), ""
+        return kid.load_features(), ""
     except Interrupted:
         raise
     except UserError as error:
@@ -559,7 +559,7 @@ def announce(  # type: ignore[no-untyped-def]
     trainer, launch: dict[str, Any], threads: int, no_kid: str, damaged: list[str], room: str
 ) -> None:
     """Say what really runs: launchers may start other than what was asked for."""
-    from gan_style.selection import ANEW
+    from gan_style.training.kid import ANEW
 
     pair, domain, config = trainer.data, trainer.data.domain, trainer.config
     training = " and ".join(f"{len(domain.train(s))} {s.upper()}" for s in pair.sides)
@@ -597,14 +597,14 @@ def announce(  # type: ignore[no-untyped-def]
         lines.append(room)
     if no_kid:
         lines.append(f"no KID: {no_kid}")
-    if trainer.scores_anew:
+    if trainer.state.scores_anew:
         lines.append(ANEW)
     lines += [f"checkpoint left out as it is damaged: {problem}" for problem in damaged]
     if beginning := trainer.record.get("started_from"):
         trained = f", trained on {n} images" if (n := beginning.get("images")) else ""
         lines.append(f"begun with the weights of {beginning.get('run')}{trained}")
-    if trainer.progress.images:
-        lines.append(f"going on after {trainer.progress.images} images")
+    if trainer.state.progress.images:
+        lines.append(f"going on after {trainer.state.progress.images} images")
     elif trainer.config.resume:
         lines.append("no checkpoint was there yet: starting from the beginning")
     say("\n".join(lines))
