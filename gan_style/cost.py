@@ -22,7 +22,8 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from gan_style import memory
 from gan_style.config import at_least
 from gan_style.errors import UserError
-from gan_style.method import Method, OptimisedMethod, Step
+from gan_style.maths.descent import Step
+from gan_style.method import Method, OptimisedMethod
 from gan_style.precision import Precision, autocast, memory_format
 from gan_style.progress import Bar
 

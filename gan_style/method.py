@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_style.errors import ConfigError
+from gan_style.maths.descent import Step
 
 Side = Literal["a", "b"]
 Direction = Literal["a2b", "b2a"]
@@ -108,19 +109,6 @@ class Method(nn.Module):
         Raises:
             ConfigError: the style comes from an image (`PAPER.style`) and there is none.
         """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """Where an optimisation of pixels is after one iteration."""
-
-    image: Tensor  # (1, 3, h, w) of the current scale; the next step may change it in place
-    done: int  # iterations over all scales
-    total: int
-    terms: dict[str, float]  # weighted losses
-    # What `optimise` goes on from; checkpoint.save_state takes it.
-    state: dict[str, Any]
-    note: str = ""  # something the user should know
 
 
 class OptimisedMethod(Method):

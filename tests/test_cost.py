@@ -12,7 +12,8 @@ from torch import nn
 from gan_style import cost, memory, methods
 from gan_style.errors import ConfigError, TrainingError
 from gan_style.images import save_png
-from gan_style.method import Method, OptimisedMethod, Step, TrainedMethod
+from gan_style.maths.descent import Step
+from gan_style.method import Method, OptimisedMethod, TrainedMethod
 
 CPU = torch.device("cpu")
 

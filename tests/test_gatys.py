@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from gan_style import config, methods
 from gan_style.errors import ConfigError, TrainingError
 from gan_style.images import load_image, to_array, to_tensor
+from gan_style.maths import descent
 from gan_style.method import Style
 from gan_style.methods import gatys
 from gan_style.precision import autocast
@@ -274,7 +275,7 @@ def broken(monkeypatch, method, after, mended_by_adam=False):
 
         return breaking
 
-    fall_back = gatys._Descent._fall_back
+    fall_back = descent.Descent._fall_back
 
     def mending(descent, before, terms):
         count[0] = -(10**9)
@@ -282,7 +283,7 @@ def broken(monkeypatch, method, after, mended_by_adam=False):
 
     monkeypatch.setattr(method, "_objective", objective)
     if mended_by_adam:
-        monkeypatch.setattr(gatys._Descent, "_fall_back", mending)
+        monkeypatch.setattr(descent.Descent, "_fall_back", mending)
     return method
 
 

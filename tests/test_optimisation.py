@@ -15,7 +15,9 @@ from torch import Tensor
 from gan_style import colour, optimisation
 from gan_style.errors import CheckpointError, Interrupted
 from gan_style.images import load_image, to_array, to_tensor
-from gan_style.method import OptimisedMethod, Step, Style
+from gan_style.maths import descent
+from gan_style.maths.descent import Step
+from gan_style.method import OptimisedMethod, Style
 from gan_style.methods import gatys
 
 # Two shallow layers and two scales: 24 and 48 pixels, three iterations and two.
@@ -53,7 +55,7 @@ def optimise(content=None, styles=None, output=OUTPUT, options=None, method=None
 @pytest.fixture
 def interrupt(monkeypatch):
     """Ctrl-C or SIGTERM during an iteration, counted from the start of the process."""
-    step = gatys._Descent.step
+    step = descent.Descent.step
 
     def arrange(iteration: int | None, number: int = signal.SIGINT) -> None:
         calls: list[None] = []
@@ -64,7 +66,7 @@ def interrupt(monkeypatch):
                 os.kill(os.getpid(), number)
             return step(self)
 
-        monkeypatch.setattr(gatys._Descent, "step", interrupted)
+        monkeypatch.setattr(descent.Descent, "step", interrupted)
 
     return arrange
 
@@ -126,7 +128,7 @@ def test_a_state_is_saved_now_and_then_without_a_signal(monkeypatch):
     class Killed(BaseException):
         """As kill -9, nothing is done about it."""
 
-    step = gatys._Descent.step
+    step = descent.Descent.step
 
     def killed(self):
         if self.iteration == 2:
@@ -136,11 +138,11 @@ def test_a_state_is_saved_now_and_then_without_a_signal(monkeypatch):
     undisturbed = optimise()
     monkeypatch.setattr(optimisation, "SAVE_EVERY_SECONDS", 0.0)
     with monkeypatch.context() as context:
-        context.setattr(gatys._Descent, "step", killed)
+        context.setattr(descent.Descent, "step", killed)
         with pytest.raises(Killed):
             optimise()
     steps: list[None] = []
-    monkeypatch.setattr(gatys._Descent, "step", lambda self: steps.append(None) or step(self))
+    monkeypatch.setattr(descent.Descent, "step", lambda self: steps.append(None) or step(self))
     assert torch.equal(optimise(resume=True), undisturbed)
     assert len(steps) == 3  # two were done before
 

@@ -17,21 +17,21 @@ the same balance.
 """
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from gan_style.config import at_least, at_most, entries
-from gan_style.errors import ConfigError, TrainingError
+from gan_style.errors import ConfigError
 from gan_style.losses import perceptual
 from gan_style.losses.perceptual import ContentNorm, StyleLossName
-from gan_style.method import STYLE_FILE, OptimisedMethod, Paper, Step, Style, Styles, styles_of
+from gan_style.maths.descent import Objective, Optimizer, Scale, Step, descend
+from gan_style.maths.pyramid import pyramid, resized
+from gan_style.method import STYLE_FILE, OptimisedMethod, Paper, Style, Styles, styles_of
 from gan_style.nn.vgg import CAFFE_MEAN, VGG, Family, Padding, Pooling
 from gan_style.statistics import guide
 
@@ -184,8 +184,6 @@ TV: dict[str, tuple[Literal["l1", "l2"], Literal["sum", "mean"]]] = {
     "l1_mean": ("l1", "mean"),
 }
 
-FIRST_STEP = 0.01  # of L-BFGS: mean change of a value, of 1
-
 
 class Method(OptimisedMethod):
     """Needs no training: every image is an optimisation of its own."""
@@ -227,37 +225,26 @@ class Method(OptimisedMethod):
     ) -> Iterator[Step]:
         """Coarse to fine, each scale from the result of the one before."""
         c, styles = self.config, styles_of(style)
-        sizes = self._scales(content)
-        budgets = [c.iterations, *[c.iterations_finer] * (len(sizes) - 1)]
-        first = state["scale"] if state else 0
-        image = state["image"].to(content.device) if state else self._start(content, styles)
-        for scale in range(first, len(sizes)):
-            image = _resized(image, sizes[scale])
-            objective = self._objective(_resized(content, sizes[scale]), styles)
-            descent = _Descent(image, objective, c, state if scale == first else None)
-            for iteration in range(descent.iteration, budgets[scale]):
-                terms, note = descent.step()
-                yield Step(
-                    image=descent.image.detach(),
-                    done=sum(budgets[:scale]) + iteration + 1,
-                    total=sum(budgets),
-                    terms=terms,
-                    state={"scale": scale, **descent.state()},
-                    note=note,
-                )
-                if descent.converged:
-                    break
-            image = descent.image.detach()
+        coarse, *finer = self._scales(content)
+        yield from descend(
+            self._start(content, styles),
+            [Scale(size=coarse, iterations=c.iterations)]
+            + [Scale(size=size, iterations=c.iterations_finer) for size in finer],
+            lambda size: self._objective(resized(content, size), styles),
+            Optimizer(
+                name=c.optimizer,
+                history=c.history,
+                learning_rate=c.learning_rate,
+                learning_rate_decay=c.learning_rate_decay,
+                advice="try a lower --learning_rate or --style_weight",
+            ),
+            state,
+        )
 
     def _scales(self, content: Tensor) -> list[tuple[int, int]]:
-        """Heights and widths from the coarsest to the content's own, each twice the one before."""
+        """Heights and widths from the coarsest to the content's own."""
         height, width = content.shape[-2:]
-        longer, smallest = max(height, width), self.vgg.smallest
-        halvings = 0
-        if self.config.first_scale:
-            halvings = max(0, round(math.log2(longer / self.config.first_scale)))
-        sizes = [(round(height / 2**k), round(width / 2**k)) for k in range(halvings, -1, -1)]
-        return [size for size in sizes[:-1] if min(size) >= smallest] + sizes[-1:]
+        return pyramid((height, width), self.config.first_scale, self.vgg.smallest)
 
     def _start(self, content: Tensor, styles: list[Style]) -> Tensor:
         size = self._scales(content)[0]
@@ -268,14 +255,12 @@ class Method(OptimisedMethod):
         if self.config.init == "mean":
             colour = content.new_tensor(CAFFE_MEAN).view(1, 3, 1, 1) / 255
             return colour.expand(1, 3, *size).contiguous()
-        return _resized(content if self.config.init == "content" else styles[0].image, size)
+        return resized(content if self.config.init == "content" else styles[0].image, size)
 
     def _features(self, images: Tensor) -> dict[str, Tensor]:
         return self.vgg.to(images.device)(images)
 
-    def _objective(
-        self, content: Tensor, styles: list[Style]
-    ) -> Callable[[Tensor], dict[str, Tensor]]:
+    def _objective(self, content: Tensor, styles: list[Style]) -> Objective:
         """The weighted terms of an image as a function, with everything fixed worked out."""
         c = self.config
         loss = perceptual.STYLE_LOSSES[c.style_loss]
@@ -312,162 +297,13 @@ class Method(OptimisedMethod):
         return objective
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Evaluation:
-    image: Tensor
-    loss: Tensor
-    gradient: Tensor
-    terms: dict[str, float]
-
-
-class _Descent:
-    """An image on its way down, one iteration at a time; what it is can be saved between two.
-
-    L-BFGS runs with `max_iter=1`, so that it can be looked at and saved after every iteration. It
-    would evaluate the accepted point of the line search again then; recent points are remembered
-    instead.
-    """
-
-    def __init__(
-        self,
-        image: Tensor,
-        objective: Callable[[Tensor], dict[str, Tensor]],
-        config: Config,
-        state: dict[str, Any] | None,
-    ) -> None:
-        self.objective, self.config = objective, config
-        self.image = image.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
-        self.kind = state["kind"] if state else config.optimizer
-        self.iteration = state["iteration"] if state else 0
-        self.converged = False
-        self.recent: deque[_Evaluation] = deque(maxlen=4)
-        self.unit = state["unit"] if state else self._unit()
-        self.optimizer = self._optimizer()
-        if state:
-            self.optimizer.load_state_dict(state["optimizer"])
-
-    def _unit(self) -> float:
-        """What makes the first loss 10,000, for the optimizers only.
-
-        Their thresholds are absolute (L-BFGS drops steps whose change of gradient along them is
-        below 1e-10, Adam adds 1e-8), but only the ratio of the weights should matter.
-        """
-        with torch.no_grad():
-            loss = float(sum(self.objective(self.image).values()))
-        return 1e4 / loss if math.isfinite(loss) and loss > 0 else 1.0
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        c = self.config
-        if self.kind == "adam":
-            return torch.optim.Adam([self.image], lr=c.learning_rate)
-        return torch.optim.LBFGS(
-            [self.image],
-            max_iter=1,
-            max_eval=26,  # the first is remembered, the others are the line search's
-            history_size=c.history,
-            tolerance_grad=0,
-            tolerance_change=0,
-            line_search_fn="strong_wolfe",
-        )
-
-    def state(self) -> dict[str, Any]:
-        """What the next iteration needs, beside the images."""
-        return {
-            "kind": self.kind,
-            "iteration": self.iteration,
-            "unit": self.unit,
-            "image": self.image.detach(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def step(self) -> tuple[dict[str, float], str]:
-        """One iteration: terms of the image that it leaves (Adam: that it found), and a note."""
-        before = self.image.detach().clone()
-        self.iteration += 1
-        if self.kind == "adam":
-            self.recent.clear()  # it never comes back to a point
-        with torch.enable_grad():
-            self._set_learning_rate()
-            self.optimizer.step(self._evaluate)  # type: ignore[arg-type]  # a scalar tensor
-        terms = self._terms()
-        if not (self.image.isfinite().all() and math.isfinite(sum(terms.values()))):
-            return self._fall_back(before, terms)
-        if self.kind == "adam":
-            with torch.no_grad():
-                self.image.clamp_(0, 1)
-        self.converged = torch.equal(self.image, before)
-        return terms, "nothing more to gain at this scale" if self.converged else ""
-
-    def _set_learning_rate(self) -> None:
-        c, rate = self.config, 1.0
-        if self.kind == "adam":
-            rate = c.learning_rate * c.learning_rate_decay ** ((self.iteration - 1) // 50)
-        elif self.iteration == 1:
-            # torch's first step is one unit of the gradient's sum; an average pixel shall move
-            # by FIRST_STEP, whatever the size of the image.
-            self._evaluate()
-            size = float(self.recent[-1].gradient.abs().mean())
-            rate = FIRST_STEP / size * max(1, size * self.image.numel()) if size > 0 else 1.0
-        self.optimizer.param_groups[0]["lr"] = rate
-
-    def _evaluate(self) -> Tensor:
-        """Loss and gradient of the image, remembered."""
-        for evaluation in self.recent:
-            if torch.equal(evaluation.image, self.image):
-                self.image.grad = evaluation.gradient.clone()
-                return evaluation.loss
-        terms = self.objective(self.image)
-        loss = self.unit * torch.stack(list(terms.values())).sum()
-        (gradient,) = torch.autograd.grad(loss, self.image)
-        self.image.grad = gradient.contiguous()  # L-BFGS takes views of it
-        self.recent.append(
-            _Evaluation(
-                image=self.image.detach().clone(),
-                loss=loss.detach(),
-                gradient=self.image.grad.clone(),
-                terms={name: float(value.detach()) for name, value in terms.items()},
-            )
-        )
-        return loss.detach()
-
-    def _terms(self) -> dict[str, float]:
-        for evaluation in self.recent:
-            if torch.equal(evaluation.image, self.image):
-                return evaluation.terms
-        return self.recent[-1].terms
-
-    def _fall_back(self, before: Tensor, terms: dict[str, float]) -> tuple[dict[str, float], str]:
-        """Go on with Adam from the last good image; Adam itself has nothing to fall back to."""
-        shown = ", ".join(f"{name} {value:g}" for name, value in terms.items())
-        if self.kind == "adam":
-            raise TrainingError(
-                f"the loss is no number any more in iteration {self.iteration} of Adam ({shown}): "
-                "try a lower --learning_rate or --style_weight, or --precision fp32"
-            )
-        self.kind = "adam"
-        with torch.no_grad():
-            self.image.copy_(before.clamp(0, 1))
-        self.recent.clear()
-        self.optimizer = self._optimizer()
-        return terms, (
-            f"L-BFGS left the numbers in iteration {self.iteration} ({shown}): going on with Adam "
-            "from the image before it"
-        )
-
-
 def _positions(mask: Tensor | None, features: Tensor) -> Tensor | None:
     return None if mask is None else guide(mask, features.shape[-2:])
 
 
-def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
-    if images.shape[-2:] == size:
-        return images
-    return F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
-
-
 def _longer_side(images: Tensor, longer: float, smallest: int) -> Tensor:
     height, width = images.shape[-2:]
-    return _resized(images, _longer_size((height, width), longer, smallest))
+    return resized(images, _longer_size((height, width), longer, smallest))
 
 
 def _longer_size(size: tuple[int, int], longer: float, smallest: int) -> tuple[int, int]:
