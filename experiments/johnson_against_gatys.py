@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from gan_style import checkpoint, command, config, images, runs
 from gan_style.errors import DataError
 from gan_style.files import atomic_file
-from gan_style.method import Style
 from gan_style.methods import gatys, johnson
 from gan_style.progress import Bar
+from gan_style.styles import Style
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -667,6 +667,20 @@ def scaled_size(size: tuple[int, int], side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
+def pad(array: np.ndarray, multiple: int, smallest: int) -> np.ndarray:
+    """(H, W, C) mirrored at its lower and right edge up to the next size that a network takes."""
+    height, width = array.shape[:2]
+    new_height, new_width = padded_size((height, width), multiple, smallest)
+    extra = ((0, new_height - height), (0, new_width - width), (0, 0))
+    return np.pad(array, extra, mode="reflect")
+
+
+def padded_size(size: tuple[int, int], multiple: int, smallest: int) -> tuple[int, int]:
+    """(height, width), each the next multiple of `multiple` that is at least `smallest`."""
+    height, width = (-(-max(side, smallest) // multiple) * multiple for side in size)
+    return height, width
+
+
 def spread(items: Sequence[T], count: int) -> list[T]:
     """`count` different items at even distances, or all where there are no more."""
     count = min(count, len(items))

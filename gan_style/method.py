@@ -2,22 +2,19 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
 
-from gan_style.errors import ConfigError
 from gan_style.maths.descent import Step
+from gan_style.styles import Styles, of_content
 
 Side = Literal["a", "b"]
 Direction = Literal["a2b", "b2a"]
 ENDS: dict[Direction, tuple[Side, Side]] = {"a2b": ("a", "b"), "b2a": ("b", "a")}  # from, to
 BACK: dict[Direction, Direction] = {"a2b": "b2a", "b2a": "a2b"}
-
-
-STYLE_FILE = 30  # bytes a pixel of a style as it was read: in 8 bits, as a tensor, and padded
 
 
 class Batch(TypedDict, total=False):
@@ -36,48 +33,6 @@ class Paper:
     url: str
     family: Literal["collection", "optimisation", "feedforward", "transform"]
     style: Literal["collection", "fixed", "indexed", "image"]  # where the style comes from
-
-
-@dataclass(frozen=True, kw_only=True)
-class Style:
-    """One style image among several, and where it applies.
-
-    Args:
-        image: (1 or N, 3, H, W), RGB in [0, 1].
-        weight: relative to the other styles.
-        content_mask: (1 or N, 1, H, W) in [0, 1], of the content's size: where this style goes;
-            None is everywhere.
-        style_mask: (1 or N, 1, H, W) in [0, 1], of the style's size: which part of it counts.
-    """
-
-    image: Tensor
-    weight: float = 1.0
-    content_mask: Tensor | None = None
-    style_mask: Tensor | None = None
-
-
-Styles = Tensor | Sequence[Style] | None  # a tensor is one style that goes everywhere
-
-
-def styles_of(style: Styles) -> list[Style]:
-    """The styles as a list, with weights that sum to 1.
-
-    Raises:
-        ConfigError: no style, or weights that can't be shared out.
-    """
-    if style is None:
-        raise ConfigError("this method takes its style from an image: give one as --style")
-    styles = [Style(image=style)] if isinstance(style, Tensor) else list(style)
-    total = sum(each.weight for each in styles)
-    if not styles or total <= 0 or any(each.weight < 0 for each in styles):
-        raise ConfigError(
-            f"--style_weights are {[each.weight for each in styles]}, but must be at least 0 and "
-            "not all 0"
-        )
-    masked = [each.content_mask is not None for each in styles]
-    if any(masked) and not all(masked):
-        raise ConfigError("either every style has a mask in the content or none has")
-    return [replace(each, weight=each.weight / total) for each in styles]
 
 
 class Method(nn.Module):
@@ -130,27 +85,10 @@ class OptimisedMethod(Method):
         """Images (N, 3, H, W), RGB in [0, 1] -> the same, one after the other."""
         images = []
         for index in range(len(content)):
-            for step in self.optimise(content[index : index + 1], _of_one(style, index)):
+            for step in self.optimise(content[index : index + 1], of_content(style, index)):
                 image = step.image
             images.append(image)
         return torch.cat(images).clamp(0, 1)
-
-
-def _of_one(style: Styles, index: int) -> list[Style]:
-    """The styles of one content of a batch."""
-
-    def pick(tensor: Tensor | None) -> Tensor | None:
-        return tensor if tensor is None or len(tensor) == 1 else tensor[index : index + 1]
-
-    return [
-        Style(
-            image=each.image if len(each.image) == 1 else each.image[index : index + 1],
-            weight=each.weight,
-            content_mask=pick(each.content_mask),
-            style_mask=pick(each.style_mask),
-        )
-        for each in styles_of(style)
-    ]
 
 
 class TrainedMethod(Method):

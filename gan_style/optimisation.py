@@ -22,9 +22,10 @@ from gan_style.errors import Interrupted, WriteError, printable
 from gan_style.files import atomic_file
 from gan_style.images import from_tensor, save_png
 from gan_style.maths.descent import Step
-from gan_style.method import OptimisedMethod, Style
+from gan_style.method import OptimisedMethod
 from gan_style.progress import STDERR, Bar, say
 from gan_style.signals import postponed
+from gan_style.styles import Style
 
 SAVE_EVERY_SECONDS = 300.0
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,11 @@ from gan_style.files import explained
 from gan_style.images import (
     WRITTEN,
     ImageError,
-    Picture,
-    TooDarkError,
     from_tensor,
     image_size,
     maker_of,
+    pad,
+    padded_size,
     read_picture,
     resize,
     save_image,
@@ -42,32 +42,21 @@ from gan_style.images import (
     to_grey,
     to_tensor,
 )
-from gan_style.method import Method, OptimisedMethod, Style, Styles
+from gan_style.method import Method, OptimisedMethod
 from gan_style.pairs import STEM, STYLE, by_name, called, found_in, output_names, read_pairs
 from gan_style.precision import Precision, autocast, memory_format
 from gan_style.progress import Bar
 from gan_style.reading import read_bytes
+from gan_style.styles import StyleFile, Styles, read_once, read_style, style_files
 
-CHROMA = 32  # levels between the channels of a grey mask: a JPEG may have some
 SEEN = 50  # contents whose size is looked at
 FAR = 1.75  # times the scale of training, from where on the strokes look like other ones
-LIGHT = 128  # the lightest level of a mask: below are labels, 1 for what is meant
 PIXELS_A_BATCH = 2**20  # of equal-sized images together on an accelerator: 16 of 256x256
 TIMES = ("name", "width", "height", "seconds")
 MADE_BY = ".made_by.csv"  # beside the images: what each of them was made by
 MADE = ("name", "made_by")
 WHOLE = "."  # the name in it of the output folder itself, made by the folder of contents
 TABLE = 1_000_000_000  # bytes of these: some million rows
-
-
-@dataclass(frozen=True, kw_only=True)
-class StyleFile:
-    """A style image in a file; weight and masks as those of `method.Style`."""
-
-    path: Path
-    weight: float = 1.0
-    content_mask: Path | None = None
-    style_mask: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,14 +133,14 @@ def jobs_with_styles(
     """
     contents = output_names(content)
     if "," in style and not _exists(style):
-        blended = _blend(entries(style), weights, content_masks, style_masks)
+        blended = style_files(entries(style), weights, content_masks, style_masks)
         styles = {blended: Path("+".join(each.path.stem for each in blended))}
     else:
         names = output_names(Path(style), "style")
         if weights:
             raise ConfigError(f"--style_weights is {weights!r}, but --style is not several images")
         if Path(style).is_file():
-            blended = _blend([style], "", content_masks, style_masks)
+            blended = style_files([style], "", content_masks, style_masks)
             styles = {blended: Path(Path(style).stem)}
         elif content_masks or style_masks:
             raise ConfigError(f"masks are for single styles, but --style {style} is a folder")
@@ -184,45 +173,6 @@ def _exists(path: str) -> bool:
         return Path(path).exists()
     except OSError:  # several names joined can be longer than a name may be
         return False
-
-
-def _blend(
-    paths: Sequence[str], weights: str, content_masks: str, style_masks: str
-) -> tuple[StyleFile, ...]:
-    """Several styles for one image, each with its weight and masks."""
-    for path in paths:
-        if not Path(path).is_file():
-            raise DataError(f"--style {path}: no such file")
-    texts = {"style_weights": weights, "content_masks": content_masks, "style_masks": style_masks}
-    lists = {name: entries(text) for name, text in texts.items()}
-    for name, values in lists.items():
-        if values and len(values) != len(paths):
-            raise ConfigError(
-                f"--{name} has {len(values)} entries, but --style has {len(paths)} images"
-            )
-    for name in ("content_masks", "style_masks"):
-        for path in lists[name]:
-            if not Path(path).is_file():
-                raise DataError(f"--{name} {path}: no such file")
-    try:
-        numbers = [float(word) for word in lists["style_weights"]] or [1.0] * len(paths)
-    except ValueError as error:
-        raise ConfigError(f"--style_weights is {weights!r}, but must be numbers") from error
-    if any(not number >= 0 for number in numbers) or not 0 < sum(numbers) < float("inf"):
-        raise ConfigError(f"--style_weights is {weights!r}, but must be at least 0, not all 0")
-    return tuple(
-        StyleFile(
-            path=Path(path),
-            weight=numbers[index],
-            content_mask=_entry(lists["content_masks"], index),
-            style_mask=_entry(lists["style_masks"], index),
-        )
-        for index, path in enumerate(paths)
-    )
-
-
-def _entry(paths: Sequence[str], index: int) -> Path | None:
-    return Path(paths[index]) if paths else None
 
 
 def _pair(
@@ -264,7 +214,7 @@ def check_sizes(method: Method, jobs: Sequence[Job], how: How) -> None:
 
     @cache  # of many contents in many styles most have sizes that were met before
     def needed(size: tuple[int, int], styles: tuple[tuple[int, int], ...]) -> float:
-        return method.bytes_for(_padded_size(size, method.multiple, method.smallest), styles)
+        return method.bytes_for(padded_size(size, method.multiple, method.smallest), styles)
 
     for job in jobs:
         try:
@@ -378,7 +328,7 @@ def translate_files(
             them; or a times.csv that is none.
     """
     bad: list[ImageError] = []
-    _read.cache_clear()  # a style may have been painted on since the last call
+    read_once.cache_clear()  # a style may have been painted on since the last call
     digests = _digests(method, how, options, weights or {})
     waiting = _waiting(jobs, out, how, digests, overwrite) if how.resume else list(jobs)
     again = {out / job.name for job in waiting if how.resume and (out / job.name).exists()}
@@ -563,7 +513,11 @@ def _translate(
     if not job.styles:
         return translate_arrays(method, arrays, how.device, how.precision)
     content = _tensor(arrays[0], method, how.device)
-    styles = [_style(each, arrays[0], method, how) for each in job.styles]
+    size = arrays[0].shape[:2]
+    styles = [
+        read_style(each, size, how.background, method.multiple, method.smallest).to(how.device)
+        for each in job.styles
+    ]
     grey, matched = colour.before(how.colour, content, [style.image for style in styles])
     styles = [replace(s, image=image) for s, image in zip(styles, matched, strict=True)]
 
@@ -602,108 +556,9 @@ def translate_arrays(
     return [from_tensor(image)[:height, :width] for image in images]
 
 
-def pad(array: np.ndarray, multiple: int, smallest: int) -> np.ndarray:
-    """(H, W, 3) mirrored at its lower and right edge up to the next size that a network takes."""
-    height, width = array.shape[:2]
-    new_height, new_width = _padded_size((height, width), multiple, smallest)
-    extra = ((0, new_height - height), (0, new_width - width), (0, 0))
-    return np.pad(array, extra, mode="reflect")
-
-
-def _padded_size(size: tuple[int, int], multiple: int, smallest: int) -> tuple[int, int]:
-    height, width = (-(-max(side, smallest) // multiple) * multiple for side in size)
-    return height, width
-
-
 def _tensor(array: np.ndarray, method: Method, device: torch.device) -> Tensor:
     """(H, W, 3) -> (1, 3, H', W') of a size that the method takes."""
     return to_tensor(pad(array, method.multiple, method.smallest))[None].to(device)
-
-
-def _style(file: StyleFile, content: np.ndarray, method: Method, how: How) -> Style:
-    """A style and its masks as tensors; the content's mask is padded as the content is.
-
-    What is transparent in the style doesn't count, as if masked.
-    """
-    picture = _read(file.path, how.background)
-    array = to_array(picture.image)
-    content_mask = style_mask = None
-    if file.content_mask:
-        content_mask = _mask("content_masks", file.content_mask, content.shape[:2])
-    if file.style_mask:
-        style_mask = _mask("style_masks", file.style_mask, array.shape[:2])
-    if picture.alpha is not None:
-        alpha = np.asarray(picture.alpha)
-        if not alpha.any():
-            raise DataError(f"{file.path}: the style is transparent everywhere")
-        style_mask = alpha if style_mask is None else np.minimum(style_mask, alpha)
-        if not style_mask.any():
-            raise DataError(f"{file.style_mask}: the mask is black where its style is opaque")
-
-    def tensor(mask: np.ndarray | None, multiple: int) -> Tensor | None:
-        if mask is None:
-            return None
-        padded = pad(mask[..., None], multiple, method.smallest)
-        return to_tensor(padded)[None].to(how.device)
-
-    return Style(
-        image=to_tensor(pad(array, 1, method.smallest))[None].to(how.device),
-        weight=file.weight,
-        content_mask=tensor(content_mask, method.multiple),
-        style_mask=tensor(style_mask, 1),
-    )
-
-
-@lru_cache(maxsize=4)  # consecutive jobs share their styles
-def _read(path: Path, background: str) -> Picture:
-    return read_picture(path, background)
-
-
-def _mask(option: str, path: Path, size: tuple[int, int]) -> np.ndarray:
-    """A mask (H, W), white where it counts, scaled to its image's `size` if the shape is the same.
-
-    Raises:
-        ImageError, DataError: of another shape, black (also where it is scaled down), in colours,
-            or of labels: 1 of 255 would be next to nothing.
-    """
-    try:
-        colours = to_array(read_picture(path, "black").image)
-    except ImageError as error:
-        dark = error.__cause__
-        if not isinstance(dark, TooDarkError):
-            raise
-        raise DataError(
-            f"--{option} {path}: range found {dark.found} of 65535, but a mask is white where it "
-            "counts: save it with 8 bits, 255 there"
-        ) from error
-    height, width = colours.shape[:2]
-    if abs(height * size[1] - width * size[0]) > 0.02 * width * size[0]:
-        raise ImageError(
-            f"{path}: the mask is {width}x{height} pixels, its image {size[1]}x{size[0]}: "
-            "they need the same shape"
-        )
-    chroma = np.ptp(colours, axis=2)
-    if chroma.max() > CHROMA:
-        met = colours.reshape(-1, 3)[chroma.argmax()]
-        raise DataError(
-            f"{path}: the mask has the colour #{bytes(met).hex()}, but must be grey, white where "
-            "it counts: save it so"
-        )
-    if not colours.any():
-        raise DataError(f"{path}: the mask is black everywhere: leave its style out, or paint it")
-    if colours.max() < LIGHT:
-        raise DataError(
-            f"{path}: the highest value of the mask is {colours.max()} of 255, but where it counts "
-            "it must be white, 255: multiply it so that it is"
-        )
-    scaled = resize(colours, size)[..., 1]
-    if not scaled.any():
-        raise DataError(
-            f"--{option} {path}: what is white in the mask of {width}x{height} pixels is too small "
-            f"to be left where its image has {size[1]}x{size[0]}: paint it larger, or leave its "
-            "style out"
-        )
-    return scaled
 
 
 def _batches(
@@ -715,7 +570,7 @@ def _batches(
         for job in jobs:
             try:
                 picture = read_picture(job.content, how.background)
-                styles = [_read(style.path, how.background) for style in job.styles]
+                styles = [read_once(style.path, how.background) for style in job.styles]
             except ImageError as error:
                 bad.append(error)
                 continue

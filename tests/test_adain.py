@@ -19,9 +19,10 @@ from gan_style import config, weights
 from gan_style.config import DataConfig, TrainConfig
 from gan_style.errors import ConfigError, DataError
 from gan_style.images import list_images, load_image, to_array, to_tensor
-from gan_style.method import Batch, Style, Styles
+from gan_style.method import Batch
 from gan_style.methods import adain
 from gan_style.nn.decoders import adain_decoder
+from gan_style.styles import Style, Styles
 
 RATE, BETA1, BETA2, EPS = 1e-4, 0.9, 0.999, 1e-8
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of random weights

@@ -11,9 +11,9 @@ from gan_style import config, methods
 from gan_style.errors import ConfigError, TrainingError
 from gan_style.images import load_image, to_array, to_tensor
 from gan_style.maths import descent
-from gan_style.method import Style
 from gan_style.methods import gatys
 from gan_style.precision import autocast
+from gan_style.styles import Style
 
 # Of ImageNet, that Caffe's networks subtract from 255 levels.
 MEAN_COLOUR = torch.tensor([123.68, 116.779, 103.939]).view(1, 3, 1, 1) / 255

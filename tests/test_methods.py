@@ -15,7 +15,8 @@ from gan_style import checkpoint, command, config, methods
 from gan_style.config import DataConfig, TrainConfig
 from gan_style.errors import CheckpointError, ConfigError
 from gan_style.images import save_png
-from gan_style.method import Batch, Method, OptimisedMethod, Paper, Style, TrainedMethod
+from gan_style.method import Batch, Method, OptimisedMethod, Paper, TrainedMethod
+from gan_style.styles import Style
 from gan_style.weights import known as known_weights
 
 # Options that make a method small; one that isn't named here is tested with its defaults.

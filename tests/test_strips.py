@@ -12,13 +12,13 @@ from torch import nn
 
 from gan_style import memory, methods, strips, translation
 from gan_style.errors import UserError
-from gan_style.method import Style
 from gan_style.nn.blocks import InstanceNorm, ReflectionPad, ThinConv2d
 from gan_style.nn.decoders import adain_decoder
 from gan_style.nn.dualgan import DualGanGenerator, Norm, SameConv2d
 from gan_style.nn.generators import ResnetGenerator, UnetGenerator
 from gan_style.nn.transform_net import TransformNet
 from gan_style.nn.vgg import VGG
+from gan_style.styles import Style
 
 CPU = torch.device("cpu")
 LAYERS = {

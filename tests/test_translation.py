@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gan_style import pairs, translation
+from gan_style import images, pairs, translation
 from gan_style.errors import DataError, UserError
 from gan_style.images import load_image, to_array
 from gan_style.method import Method
@@ -51,7 +51,7 @@ def test_every_size_comes_out_as_it_went_in(tmp_path, size):
 
 def test_padding_mirrors_the_lower_and_right_edge():
     array = np.arange(5, dtype=np.uint8)[None, :, None].repeat(3, axis=2).repeat(2, axis=0)
-    padded = translation.pad(array, multiple=4, smallest=1)
+    padded = images.pad(array, multiple=4, smallest=1)
     assert padded.shape == (4, 8, 3)
     assert padded[0, :, 0].tolist() == [0, 1, 2, 3, 4, 3, 2, 1]
 

@@ -17,17 +17,18 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gan_style import strips
 from gan_style.config import LONGEST, at_least, at_most
 from gan_style.errors import ConfigError, DataError
 from gan_style.images import LONG, PIXELS
 from gan_style.losses import perceptual
-from gan_style.method import STYLE_FILE, Batch, Paper, Side, Style, Styles, TrainedMethod, styles_of
+from gan_style.maths.pyramid import resized
+from gan_style.method import Batch, Paper, Side, TrainedMethod
 from gan_style.nn.decoders import adain_decoder
 from gan_style.nn.vgg import VGG, Family
-from gan_style.statistics import adain, guide, mean_std
+from gan_style.statistics import adain, mean_std
+from gan_style.styles import STYLE_FILE, Style, Styles, position_weights, shares, styles_of
 
 PAPER = Paper(
     title="Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization",
@@ -190,50 +191,29 @@ class Method(TrainedMethod):
         return strips.through(self.decoder, code, self.multiple)
 
     def _mixed(self, code: Tensor, styles: Sequence[Style]) -> Tensor:
-        """The content's features with the statistics of every style where it goes.
-
-        A style's share of a position is its weight times its mask, relative to those of the others.
-        Together they have as much as the masks add up to, at most 1; the content has the rest.
-        """
-        height, width = code.shape[-2:]
-        masks = [
-            code.new_ones(1, 1, 1, 1)
-            if each.content_mask is None
-            else F.adaptive_avg_pool2d(each.content_mask, (height, width))
-            for each in styles
-        ]
-        covered = torch.stack(torch.broadcast_tensors(*masks)).sum(0).clamp(max=1)
-        weighted = [each.weight * mask for each, mask in zip(styles, masks, strict=True)]
-        total = torch.stack(torch.broadcast_tensors(*weighted)).sum(0)
-        mixed = (1 - covered) * code
-        for each, part in zip(styles, weighted, strict=True):
+        """The content's features with the statistics of every style, as `shares` has them."""
+        of_content, of_styles = shares(styles, code)
+        mixed = of_content * code
+        for each, share in zip(styles, of_styles, strict=True):
             features = self._code(each.image)
-            statistics = mean_std(features, _positions(each.style_mask, features))
-            share = covered * part / total.clamp(min=torch.finfo(total.dtype).tiny)
+            statistics = mean_std(features, position_weights(each.style_mask, features))
             # Without a name: a code of 12 megapixels is 0.4 GB.
             mixed = mixed + share * adain(
-                code, *statistics, weights=_positions(each.content_mask, code)
+                code, *statistics, weights=position_weights(each.content_mask, code)
             )
         return mixed
-
-
-def _positions(mask: Tensor | None, features: Tensor) -> Tensor | None:
-    height, width = features.shape[-2:]
-    return None if mask is None else guide(mask, (height, width))
 
 
 def _scaled(images: Tensor, shorter: int, smallest: int) -> Tensor:
     """Scaled to a shorter side (0: as they are), but to no side below `smallest`."""
     sides = (images.shape[-2], images.shape[-1])
     size = _scaled_size(sides, shorter, smallest)
-    if sides == size:
-        return images
-    if size[0] * size[1] > PIXELS:
+    if sides != size and size[0] * size[1] > PIXELS:
         raise DataError(
             f"a style of {sides[1]}x{sides[0]} pixels would be scaled to {size[1]}x{size[0]}, over "
             f"{PIXELS} pixels: cut it, or give --style_size 0"
         )
-    return F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
+    return resized(images, size)
 
 
 def _scaled_size(sides: tuple[int, int], shorter: int, smallest: int) -> tuple[int, int]:

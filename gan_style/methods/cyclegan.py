@@ -22,11 +22,12 @@ from gan_style import strips
 from gan_style.config import at_least, at_most
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
-from gan_style.method import ENDS, Batch, Direction, Paper, Side, Styles, TrainedMethod
+from gan_style.method import ENDS, Batch, Direction, Paper, Side, TrainedMethod
 from gan_style.nn.blocks import both_ways, from_signed, frozen, to_signed, together
 from gan_style.nn.discriminators import PatchDiscriminator, PixelDiscriminator
 from gan_style.nn.generators import ResnetGenerator, UnetGenerator
 from gan_style.nn.image_pool import ImagePool
+from gan_style.styles import Styles
 
 PAPER = Paper(
     title="Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks",

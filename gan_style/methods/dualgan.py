@@ -38,7 +38,7 @@ from gan_style import strips
 from gan_style.config import MOST_IMAGES, at_least, at_most
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
-from gan_style.method import ENDS, Batch, Direction, Paper, Side, Styles, TrainedMethod
+from gan_style.method import ENDS, Batch, Direction, Paper, Side, TrainedMethod
 from gan_style.nn.blocks import both_ways, from_signed, frozen, to_signed
 from gan_style.nn.dualgan import (
     Bottleneck,
@@ -49,6 +49,7 @@ from gan_style.nn.dualgan import (
     Over,
 )
 from gan_style.optimizers import TensorFlowRMSprop
+from gan_style.styles import Styles
 
 PAPER = Paper(
     title="DualGAN: Unsupervised Dual Learning for Image-to-Image Translation",

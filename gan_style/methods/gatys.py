@@ -31,9 +31,9 @@ from gan_style.losses import perceptual
 from gan_style.losses.perceptual import ContentNorm, StyleLossName
 from gan_style.maths.descent import Objective, Optimizer, Scale, Step, descend
 from gan_style.maths.pyramid import pyramid, resized
-from gan_style.method import STYLE_FILE, OptimisedMethod, Paper, Style, Styles, styles_of
+from gan_style.method import OptimisedMethod, Paper
 from gan_style.nn.vgg import CAFFE_MEAN, VGG, Family, Padding, Pooling
-from gan_style.statistics import guide
+from gan_style.styles import STYLE_FILE, Style, Styles, position_weights, styles_of
 
 PAPER = Paper(
     title="Image Style Transfer Using Convolutional Neural Networks",
@@ -273,8 +273,8 @@ class Method(OptimisedMethod):
                 longer = max(content.shape[-2:]) * c.style_scale
                 of_style = self._features(_longer_side(style.image, longer, self.vgg.smallest))
                 for name, share in shares.items():
-                    where = _positions(style.content_mask, of_content[name])
-                    positions = _positions(style.style_mask, of_style[name])
+                    where = position_weights(style.content_mask, of_content[name])
+                    positions = position_weights(style.style_mask, of_style[name])
                     target = loss.of(of_style[name], positions)
                     targets.append((style.weight * share, name, where, target))
                 del of_style  # before those of the next are computed
@@ -295,10 +295,6 @@ class Method(OptimisedMethod):
             return terms
 
         return objective
-
-
-def _positions(mask: Tensor | None, features: Tensor) -> Tensor | None:
-    return None if mask is None else guide(mask, features.shape[-2:])
 
 
 def _longer_side(images: Tensor, longer: float, smallest: int) -> Tensor:

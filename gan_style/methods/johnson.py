@@ -30,10 +30,10 @@ from gan_style.errors import ConfigError, DataError
 from gan_style.images import read_picture, resize, to_array, to_tensor
 from gan_style.losses import perceptual
 from gan_style.losses.perceptual import Statistic
-from gan_style.method import Batch, Paper, Side, Styles, TrainedMethod
+from gan_style.method import Batch, Paper, Side, TrainedMethod
 from gan_style.nn.transform_net import Output, TransformNet, Upsample
 from gan_style.nn.vgg import VGG
-from gan_style.statistics import guide
+from gan_style.styles import Style, Styles, position_weights
 
 PAPER = Paper(
     title="Perceptual Losses for Real-Time Style Transfer and Super-Resolution",
@@ -199,21 +199,22 @@ class Method(TrainedMethod):
         """The style's Gram matrices, worked out once; on the device of `like`."""
         if not self._style_targets:
             loss = perceptual.STYLE_LOSSES[self.config.style_loss]
-            image, mask = self._style_image()
+            style = self._style().to(like)
+            mask = style.style_mask
             with torch.no_grad():
-                features = self._features(image.to(like))
-                self._style_targets = {
-                    name: loss.of(features[name], _positions(mask, features[name]))
-                    for name in self.config.layers
-                }
+                features = self._features(style.image)
+            self._style_targets = {
+                name: loss.of(features[name], position_weights(mask, features[name]))
+                for name in self.config.layers
+            }
         self._style_targets = {  # the same tensors where they are on the device already
             name: tuple(part.to(like.device) for part in target)
             for name, target in self._style_targets.items()
         }
         return self._style_targets
 
-    def _style_image(self) -> tuple[Tensor, Tensor | None]:
-        """(1, 3, H, W), scaled, and large enough for VGG; and its opacity, if it isn't opaque."""
+    def _style(self) -> Style:
+        """Scaled, and large enough for VGG; what is transparent doesn't count, as if masked."""
         c = self.config
         if not c.style:
             raise ConfigError("--style is missing: johnson learns the style of one image")
@@ -224,13 +225,8 @@ class Method(TrainedMethod):
         height, width = (max(self.vgg.smallest, round(side * scale)) for side in sides)
         image = to_tensor(resize(array, (height, width)))[None]
         if picture.alpha is None:
-            return image, None
+            return Style(image=image)
         alpha = resize(to_array(picture.alpha), (height, width))
         if not alpha.any():
             raise DataError(f"--style {c.style}: it is transparent everywhere")
-        return image, to_tensor(alpha[..., None])[None]
-
-
-def _positions(mask: Tensor | None, features: Tensor) -> Tensor | None:
-    """The part of a style that counts: what is transparent doesn't, as if masked."""
-    return None if mask is None else guide(mask.to(features), features.shape[-2:])
+        return Style(image=image, style_mask=to_tensor(alpha[..., None])[None])
