@@ -709,8 +709,8 @@ class Bench:
             source, name = [f"--run={run}"], record["train"]["method"]
         paper = methods.load(name).PAPER
         row["paper"] = asdict(paper)
-        own = record["method"].get("style") if record and paper.style == "fixed" else None
-        row["notes"] += _notes(paper, own)
+        own = runs.style_image(run, record) if run and record and paper.style == "fixed" else None
+        row["notes"] += _notes(paper, record["method"].get("style") if record else None, own)
         seen = record["data"].get("size") if record else None
         if record and record["data"].get("preprocess") == "scale_shorter_and_crop":
             seen = config.build(config.DataConfig, record["data"]).scaled_shorter
@@ -749,9 +749,8 @@ class Bench:
         published = row["cost"].pop("weights", [])
         if not run and published:
             row["weights"] = f"published ones: {', '.join(published)}"
-        style = Path(own) if own and Path(own).is_file() else self.pairs.style
         return evaluation.match(
-            made, self.pairs.content, style, self.pairs.file, reconstructed=back
+            made, self.pairs.content, own or self.pairs.style, self.pairs.file, reconstructed=back
         )
 
     def _train(self, entry: Entry, stages: "Stages", row: Row) -> Path:
@@ -1026,11 +1025,11 @@ def _empty_row() -> Row:
     }
 
 
-def _notes(paper: Paper, own_style: str | None) -> list[str]:
+def _notes(paper: Paper, own_style: str | None, there: Path | None) -> list[str]:
     """What a reader has to know of the way that a kind of method is compared."""
     if paper.style == "collection":
         return ["learned the whole collection; it doesn't see the style image of a pair"]
-    if own_style and Path(own_style).is_file():
+    if there:
         return [f"knows one style, {own_style}, and is scored against that, not the pair's"]
     if paper.style == "fixed":
         return [f"knows one style, {own_style}, which isn't there: scored against the pair's"]

@@ -18,13 +18,15 @@ from filelock import FileLock, Timeout
 import gan_style
 from gan_style.config import PARTS, RESUMABLE, DataConfig, build
 from gan_style.errors import CheckpointError, ConfigError
-from gan_style.files import explained, make_writable, write_json
+from gan_style.files import atomic_file, explained, make_writable, write_json
 from gan_style.reading import parse_json, read_json, read_text
 
 # Of a config.json: it has 3 kB, and 500 bytes more each time that the run is gone on with.
 MOST_BYTES = 10_000_000
 # Images that couldn't be read any more while a run trained: a line each, part, path and reason.
 LEFT_OUT = "left_out.jsonl"
+# Folder of the style images that it was trained with: copies, called as their originals.
+STYLES = "styles"
 LIBRARIES = ("torch", "torchvision", "accelerate", "albumentations", "pillow", "numpy")
 
 
@@ -155,6 +157,37 @@ def write(run: Path, record: Mapping[str, Any]) -> None:
     write_json(run / "config.json", dict(record))
 
 
+def style_image(run: Path, record: Mapping[str, Any]) -> Path | None:
+    """The style image that a run was trained with: its copy, or in a run of before its original.
+
+    None where neither is there, or where the method learns no style image (its option `style`).
+    """
+    option = record["method"].get("style")
+    if not (isinstance(option, str) and option):
+        return None
+    for path in (_style_copy(run, option), Path(option)):
+        with suppress(OSError):  # a name that is too long, in a run that is somebody else's
+            if path.is_file():
+                return path
+    return None
+
+
+def keep_style(run: Path, style: str) -> None:
+    """Copy the style image that a training reads into its run, unless it reads the copy.
+
+    Raises:
+        WriteError: what the system has against it.
+    """
+    original, copy = Path(style), _style_copy(run, style)
+    if original.is_file() and original != copy:
+        with atomic_file(copy) as partial:
+            shutil.copyfile(original, partial)
+
+
+def _style_copy(run: Path, style: str) -> Path:
+    return run / STYLES / Path(style).name
+
+
 def numbered(folder: Path) -> list[Path]:
     """The runs 0001, 0002, ... of a domain and method, oldest first."""
     paths = (path for path in folder.glob("*") if path.name.isdecimal() and path.is_dir())
@@ -236,7 +269,8 @@ def lock(run: Path) -> FileLock:
 
 def tidy(run: Path) -> None:
     """Remove what an earlier process was writing when it ended; the run has to be locked."""
-    for leftover in (*run.glob(".partial-*"), *run.glob("checkpoints/.partial-*")):
+    patterns = (".partial-*", "checkpoints/.partial-*", f"{STYLES}/.partial-*")
+    for leftover in [path for pattern in patterns for path in run.glob(pattern)]:
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:

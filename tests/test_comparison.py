@@ -218,8 +218,13 @@ def test_a_network_of_one_style_is_scored_against_its_own(calls, compare, train_
     assert f"knows one style, {style}" in row["notes"][0]
     assert not any(word.startswith("--style") for word in calls[0])
     assert len(calls) == 1  # it has no way back
-    # The pair's style images are other ones, and so is their distance.
+    # The run has a copy.
     style.unlink()
+    again, _ = compare('[methods.fast]\nrun = "run"\n', redo=["fast"])
+    assert again["methods"]["fast"]["notes"] == row["notes"]
+    assert again["methods"]["fast"]["values"] == row["values"]
+    # The pair's style images are other ones, and so is their distance.
+    shutil.rmtree("run/styles")
     other, _ = compare('[methods.fast]\nrun = "run"\n', redo=["fast"])
     assert "which isn't there" in other["methods"]["fast"]["notes"][0]
     before, now = (

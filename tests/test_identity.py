@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from test_training import same, weights
 
-from gan_style import checkpoint, data
+from gan_style import checkpoint, data, runs
 from gan_style.config import PARTS
 from gan_style.data import domain_from_folder, domain_from_lists, domain_from_two_folders
 from gan_style.methods import cyclegan
@@ -469,3 +469,103 @@ def test_a_used_folder_goes_on_or_another_is_taken_as_advised(train, toy, refusa
     line = refusal(train, domain="elsewhere/toy2", resume="auto", data_root=toy.parent)
     assert "no run in results/toy2/cyclegan yet; leave --resume out to start one" in line
     assert "going on after 1" in train(resume="auto", run_dir="run", images=1, domain=toy)
+
+
+# The style image of a run
+
+
+@pytest.fixture
+def johnson(train_alone):
+    """Train a tiny one."""
+    tiny = {
+        "method": "johnson", "vgg": "random", "width_generator": 4, "content_side": "a",
+        "size": 16, "load_size": 16, "batch_size": 1, "workers": 1, "threads": 1,
+        "sample_every": 0,
+    }  # fmt: skip
+    return lambda **options: train_alone(**(tiny | options))
+
+
+@pytest.fixture
+def painting() -> Path:
+    path = Path("paintings/style.png")
+    path.parent.mkdir()
+    Image.effect_noise((24, 40), 99).convert("RGB").save(path)
+    return path
+
+
+@pytest.mark.slow
+def test_a_run_has_the_style_image_that_it_was_trained_with(
+    johnson, train_alone, gan_style, toy, painting
+):
+    whole = {"domain": toy, "style": painting, "images": 4}
+    johnson(run_dir="whole", **whole)
+    johnson(run_dir="run", **whole | {"images": 2})
+    copy = Path("run/styles/style.png")
+    before = painting.read_bytes()
+    assert copy.read_bytes() == before
+    other_pixels(painting)  # another image has its name now: it is not read
+    assert "going on after 2 images" in train_alone(run_dir="run", resume="auto", images=3)
+    shutil.rmtree("paintings")
+    assert "going on after 3 images" in train_alone(run_dir="run", resume="auto", images=4)
+    assert same(weights("run"), weights("whole"))
+    assert copy.read_bytes() == before
+    assert record("run")["method"]["style"] == str(painting)
+    assert "3 images, johnson" in gan_style("translate", run="run", content=toy / "testA")
+
+
+@pytest.mark.slow
+def test_a_run_of_before_reads_the_style_where_its_option_says_and_keeps_it(
+    johnson, train_alone, toy, painting, refusal
+):
+    johnson(domain=toy, style=painting, images=1, run_dir="run")
+    shutil.rmtree("run/styles")
+    painting.rename("moved.png")
+    assert "paintings/style.png" in refusal(train_alone, run_dir="run", resume="auto", images=2)
+    Path("moved.png").rename(painting)
+    assert "going on after 1" in train_alone(run_dir="run", resume="auto", images=2)
+    painting.unlink()
+    assert "going on after 2" in train_alone(run_dir="run", resume="auto", images=3)
+
+
+@pytest.mark.slow
+def test_a_new_run_begins_with_the_style_image_of_the_old_one(johnson, train_alone, toy, painting):
+    johnson(domain=toy, style=painting, images=1, run_dir="old")
+    before = painting.read_bytes()
+    shutil.rmtree("paintings")
+    train_alone(start_from="old", run_dir="new", images=1)
+    assert record("new")["method"]["style"] == "old/styles/style.png"
+    shutil.rmtree("old")
+    assert "going on after 1 images" in train_alone(run_dir="new", resume="auto", images=2)
+    assert Path("new/styles/style.png").read_bytes() == before
+    Image.effect_noise((30, 30), 20).convert("RGB").save("other.png")
+    train_alone(start_from="new", style="other.png", run_dir="other", images=1)
+    assert [path.name for path in Path("other/styles").iterdir()] == ["other.png"]
+
+
+def test_a_style_image_is_found_in_the_run_then_where_it_was(painting):
+    run, of = Path("run"), {"method": {"style": str(painting)}}
+    assert runs.style_image(run, of) == painting
+    runs.keep_style(run, str(painting))
+    assert runs.style_image(run, of) == Path("run/styles/style.png")
+    painting.unlink()
+    assert runs.style_image(run, of) == Path("run/styles/style.png")
+    shutil.rmtree("run/styles")
+    assert runs.style_image(run, of) is None
+
+
+@pytest.mark.parametrize("style", [None, "", 3, ["a"], ".", "..", "/", "x" * 5000, "a\0b"])
+def test_a_run_may_say_anything_of_its_style(style):
+    Path("run/styles").mkdir(parents=True)
+    assert runs.style_image(Path("run"), {"method": {"style": style}}) is None
+    assert runs.style_image(Path("run"), {"method": {}}) is None
+
+
+def test_what_a_start_that_was_ended_left_is_not_taken_for_the_style(painting):
+    left = Path("run/styles")
+    left.mkdir(parents=True)
+    other_pixels(left / "style.png")  # of another file of the same name
+    (left / ".partial-1-style.png").touch()
+    runs.keep_style(Path("run"), str(painting))
+    runs.tidy(Path("run"))
+    assert {path.name for path in left.iterdir()} == {"style.png"}
+    assert (left / "style.png").read_bytes() == painting.read_bytes()

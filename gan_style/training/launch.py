@@ -153,6 +153,8 @@ def started_options(source: Path, typed: dict[str, Any]) -> tuple[dict[str, Any]
     if "preset" in typed:
         preset = command.preset_name({**typed, "method": old["method"]})
         typed = command.with_preset({**typed, "method": old["method"]}, preset)
+    if style := runs.style_image(source, record):
+        old["style"] = str(style)
     for key in ("run_dir", "resume", "precision", *methods.retired(old["method"])):
         old.pop(key, None)
     return _over(old, typed), preset
@@ -209,15 +211,17 @@ def start(
     module = methods.load(train.method)
     if not issubclass(module.Method, TrainedMethod):
         raise ConfigError(f"{train.method} has nothing to train; use it with translate")
-    method_config = config.build(module.Config, method_options)
+    method_config = used = config.build(module.Config, method_options)
     if run:
         new = {"data": asdict(data), "method": asdict(method_config)}
         runs.check_same(run, runs.read(run), new)
         direction = getattr(method_config, "direction", None)
         checkpoint.check_direction(module, runs.read(run), direction, run)
+        if style := runs.style_image(run, runs.read(run)):
+            used = replace(method_config, style=str(style))  # which config.json doesn't say
 
     def build() -> TrainedMethod:
-        method = module.Method(method_config)
+        method = module.Method(used)
         check_size(data, method)
         method.fit(data.crop)
         return method
@@ -312,6 +316,8 @@ def start(
         at_the_end.callback(runs.lock(folder).release)
         if not run:
             runs.refuse_used(train.run_dir)  # there may be one since we looked
+        if style := getattr(used, "style", ""):
+            runs.keep_style(folder, style)
         return folder
 
     def newest() -> tuple[Path | None, list[str]]:
