@@ -1,3 +1,41 @@
-"""Unpaired domain translation with GANs, compared honestly with neural style transfer."""
+"""Unpaired domain translation with GANs, compared honestly with neural style transfer.
+
+    from gan_style import load, train, Style
+
+    monet = load("results/zoo/photo2monet")
+    monet("photo.jpg").save("monet.png")
+
+What these names need, torch among it, is imported when they are used first.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gan_style.styles import Style as Style
+    from gan_style.training.launch import Run as Run
+    from gan_style.training.launch import train as train
+    from gan_style.translator import Translator as Translator
+    from gan_style.translator import load as load
 
 __version__ = "0.1.0"
+
+HOMES = {
+    "load": "gan_style.translator",
+    "Translator": "gan_style.translator",
+    "Style": "gan_style.styles",
+    "train": "gan_style.training.launch",
+    "Run": "gan_style.training.launch",
+}
+__all__ = ["Run", "Style", "Translator", "__version__", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for."""
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,11 +6,10 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from inspect import getdoc
 from itertools import chain
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import gan_style
@@ -19,7 +18,6 @@ from gan_style.config import (
     TrainConfig,
     Wanted,
     at_least,
-    build,
     choices,
     choices_of,
     convert,
@@ -157,7 +155,7 @@ def translate(
     place = devices.find(device)
     numbers = choose(precision, place)
     torch.manual_seed(seed)
-    built = _build(chosen)
+    built = chosen.build()
     how = translation.How(
         device=place,
         background=record["data"].get("background", "white") if record else "white",
@@ -207,73 +205,21 @@ def translate(
         raise DataError(f"{len(bad)} of {len(jobs)} images were left out: {named}")
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """A method as --run or --method name it, with all its options, not built yet."""
-
-    name: str
-    module: ModuleType
-    config: Any
-    run: str
-    record: dict[str, Any] | None  # of the run
-    weights: Weights
-
-
 def _choose(
     function: Callable[..., None], run: str, method: str, weights: Weights, options: dict[str, str]
-) -> Chosen:
-    """The method that the options of a command (`function`) name."""
+) -> Any:
+    """The `translator.Chosen` that the options of a command (`function`) name."""
     if bool(run) == bool(method):
         both = f"--run is {run!r} and --method {method!r}"
         raise ConfigError(f"{both if run else 'no --run and no --method'}: give one of the two")
-    record = runs.read(Path(run)) if run else None
-    name = record["train"]["method"] if record else method
-    typed = _method_options(function, name, options, record)
-    module = methods.load(name)
-    if record:
-        _refuse_trained_in(module.Method, options, run)
-    elif weights != "raw":
-        raise ConfigError(f"--weights is {weights!r}, but only a run has averaged or best weights")
-    return Chosen(name, module, build(module.Config, typed), run, record, weights)
-
-
-def _build(chosen: Chosen) -> Any:
-    """The method with its weights, on the CPU."""
-    from gan_style import checkpoint
-    from gan_style.method import TrainedMethod
-
-    run = Path(chosen.run)
-    if chosen.record:  # before any memory is taken: the options may be somebody else's
-        direction = getattr(chosen.config, "direction", None)
-        checkpoint.check_direction(chosen.module, chosen.record, direction, run)
-        outline = checkpoint.outline(lambda: chosen.module.Method(chosen.config))
-        checkpoint.check_networks(outline, run, chosen.weights)
-    built = chosen.module.Method(chosen.config)
-    if chosen.record:
-        checkpoint.load_networks(built, run, chosen.weights)
-    elif isinstance(built, TrainedMethod):
-        _load_published(chosen.name, built)
-    return built
-
-
-def _method_options(
-    function: Callable[..., None],
-    name: str,
-    options: dict[str, str],
-    record: dict[str, Any] | None,
-) -> dict[str, Any]:
-    """The method's options as typed, over those of the run or of a preset."""
-    names = [field.name for field in describe(methods.source(name))]
+    name = runs.read(Path(run))["train"]["method"] if run else method
     refuse_unknown(options, _known_options(function, name), function.__name__, name)
-    if record and (unknown := set(record["method"]) - set(names) - methods.retired(name)):
-        raise ConfigError(
-            f"the run has --{min(unknown)}, which {name} doesn't know: another version made it"
-        )
-    if record and "preset" in options:
-        raise ConfigError(f"--preset is {options['preset']!r}, but a run has its own options")
-    if record:
-        return {key: value for key, value in record["method"].items() if key in names} | options
-    return command.with_preset({**options, "method": name}, options.get("preset", ""))
+    if method and weights != "raw":
+        raise ConfigError(f"--weights is {weights!r}, but only a run has averaged or best weights")
+
+    from gan_style import translator
+
+    return translator.of_run(run, weights, options) if run else translator.of_method(name, options)
 
 
 def _known_options(function: Callable[..., None], name: str) -> dict[str, tuple[str, ...]]:
@@ -284,23 +230,13 @@ def _known_options(function: Callable[..., None], name: str) -> dict[str, tuple[
     return {"preset": (), **choices(describe(methods.source(name))), **of_command}
 
 
-def _refuse_trained_in(method: Any, options: dict[str, str], run: str) -> None:
-    """Refuse options that the weights of a run depend on."""
-    for option, value in options.items():
-        if option not in method.adjustable:
-            may = ", ".join(f"--{name}" for name in method.adjustable) or "no option of the method"
-            raise ConfigError(
-                f"--{option} is {value!r}, but {run} was trained with its own: {may} can be changed"
-            )
-
-
 def _refuse_styles(name: str, **given: str) -> None:
     for option, value in given.items():
         if value:
             raise ConfigError(f"--{option} is {value!r}, but {name} takes no style image")
 
 
-def _default_folder(content: Path, chosen: Chosen) -> Path:
+def _default_folder(content: Path, chosen: Any) -> Path:
     """One of its own for each folder of contents, and in it for whatever makes the images.
 
     The last part of it is what `grid` writes above them.
@@ -345,24 +281,6 @@ def _say_left_out(*folders: Path) -> None:
     for folder in folders:
         if folder.is_dir() and (line := left_out(folder)):
             print(line)
-
-
-def _load_published(name: str, method: Any) -> None:
-    """Fill the networks that translate needs with published weights."""
-    from gan_style import weights
-
-    _check_published(name, method)
-    for net in method.translators:
-        getattr(method, net).load_state_dict(weights.load(method.pretrained[net]))
-
-
-def _check_published(name: str, method: Any) -> None:
-    """Refuse a method of which no weights are published."""
-    if not set(method.translators) <= set(method.pretrained):
-        raise ConfigError(
-            f"{name} has no published weights: train it and give --run "
-            f"(python -m gan_style train --method {name} --help)"
-        )
 
 
 def _label(name: str, method_config: Any, weights: str) -> str:
@@ -586,7 +504,7 @@ def cost(
     from gan_style.weights import known, used
 
     place = devices.find(device)
-    built = _build(chosen).to(place).eval().requires_grad_(False)
+    built = chosen.build().to(place).eval().requires_grad_(False)
     measured = costs.measure(
         built,
         takes_style=chosen.module.PAPER.style == "image",
@@ -648,7 +566,7 @@ def compare(config: str, redo: str = "", **options: str) -> None:
 
 def _refusals(compared, entry) -> Iterator[str]:  # type: ignore[no-untyped-def]  # imported late
     """What can't be done of a comparison's table, by translate neither; each option by itself."""
-    from gan_style import checkpoint, comparison
+    from gan_style import checkpoint, comparison, translator
     from gan_style.method import OptimisedMethod, TrainedMethod
 
     yield from comparison.refusals(compared, entry)
@@ -680,9 +598,9 @@ def _refusals(compared, entry) -> Iterator[str]:  # type: ignore[no-untyped-def]
             if key in known:
                 convert(key, value, own[key].annotation)
                 continue
-            _method_options(translate, name, {key: value}, record)
+            translator.method_options(name, {key: value}, record)
             if record:
-                _refuse_trained_in(module.Method, {key: value}, entry.run or "the run")
+                translator.refuse_trained_in(module.Method, {key: value}, entry.run or "the run")
         except ConfigError as error:
             found.append(str(error))
     if record:
@@ -699,7 +617,7 @@ def _refusals(compared, entry) -> Iterator[str]:  # type: ignore[no-untyped-def]
         if entry.run:
             checkpoint.check_networks(outline, Path(entry.run), weights)
         elif isinstance(outline, TrainedMethod):
-            _check_published(name, outline)
+            translator.check_published(name, outline)
         if known.get("save_every", "0") != "0" and not issubclass(module.Method, OptimisedMethod):
             raise ConfigError(
                 f"--save_every is {known['save_every']}, but {name} has no iterations"

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from gan_style import memory
+from gan_style import memory, runs
 from gan_style.config import build
 from gan_style.errors import CheckpointError, ConfigError, WriteError
 from gan_style.files import atomic_file, explained, listed
@@ -91,14 +91,14 @@ def outline(build: Callable[[], TrainedMethod]) -> TrainedMethod:
     return method
 
 
-def directions(module: ModuleType, record: Mapping[str, Any]) -> tuple[Direction, ...]:
-    """The ways that a run of `module` translates, of one with two collections.
+def directions(module: ModuleType, record: Mapping[str, Any]) -> Mapping[Direction, str]:
+    """The ways that a run of `module` translates, of one with two collections, by which networks.
 
     Raises:
         ConfigError: as `outline`.
     """
     config = build(module.Config, record["method"])
-    return tuple(outline(lambda: module.Method(config)).directions)
+    return outline(lambda: module.Method(config)).directions
 
 
 def check_direction(module: ModuleType, record: Mapping[str, Any], wanted: Any, run: Path) -> None:
@@ -153,6 +153,38 @@ def load_networks(method: TrainedMethod, run: Path, kind: Kind = "raw") -> None:
     check_networks(method, run, kind)
     for name in method.translators:
         _fill(getattr(method, name), weights_file(run, name, kind))
+
+
+def load_only(method: TrainedMethod, path: Path) -> None:
+    """Fill the one network that `method.translate` uses from a file that may lie anywhere.
+
+    Raises:
+        CheckpointError: it isn't whole, or of another network; or there are several networks.
+    """
+    if len(method.translators) > 1:
+        raise CheckpointError(
+            f"{path} is one of {len(method.translators)} networks that are needed: give the folder "
+            "of the run"
+        )
+    (name,) = method.translators
+    _check_file(getattr(method, name), path, "its own notes say")
+    _fill(getattr(method, name), path)
+
+
+def record_of(path: Path) -> dict[str, Any]:
+    """The config.json of the run that a file of weights is of, which is noted in it.
+
+    Raises:
+        CheckpointError: it isn't such a file.
+    """
+    with _opened(path) as file:
+        notes = file.metadata() or {}
+    try:
+        return runs.checked(parse_json(notes["config"]))
+    except (LookupError, TypeError, ValueError, ConfigError) as error:
+        raise CheckpointError(
+            f"{path} doesn't say what network it is of: give the folder of its run ({_line(error)})"
+        ) from error
 
 
 def load_players(method: TrainedMethod, run: Path) -> dict[str, str]:

@@ -267,11 +267,74 @@ def read_picture(path: Path, background: str = "white") -> Picture:
             ImageOps.exif_transpose(file, in_place=True)
             alpha = _alpha(file)
             image = _to_srgb(_to_8_bit(path, file), profile)
-        if alpha is not None:
-            canvas = Image.new("RGB", image.size, background)
-            canvas.paste(image, mask=alpha)
-            image = canvas
+        image = _upon(background, image, alpha)
         return Picture(image=image, alpha=alpha, dpi=_sound(dpi), note=note)
+
+
+def picture_of(image: Any, background: str = "white") -> Picture:
+    """An image as users have it, as `read_picture` reads a file.
+
+    Args:
+        image: a path; a PIL image; or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), of uint8
+            or of floats in [0, 1], which are rounded to 8 bits.
+        background: shows where it is transparent.
+
+    Raises:
+        ImageError: as `read_picture`; or it is none of these.
+    """
+    if isinstance(image, str | os.PathLike):
+        return read_picture(Path(image), background)
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(_array_of_levels(image))
+    if not isinstance(image, Image.Image):
+        raise ImageError(
+            f"an image can't be {type(image).__name__}: give a path, a PIL image or an array"
+        )
+    try:
+        upright = ImageOps.exif_transpose(image)
+        alpha = _alpha(upright)
+        colours = _to_srgb(_to_8_bit(None, upright), image.info.get("icc_profile"))
+    except ValueError as error:
+        raise ImageError(f"{called(image)}: {error}") from error
+    return Picture(image=_upon(background, colours, alpha), alpha=alpha)
+
+
+def called(image: Any) -> str:
+    """What an image is called in a message: its path, or what it is."""
+    if isinstance(image, str | os.PathLike):
+        return printable(os.fspath(image))
+    return f"the {type(image).__name__}"
+
+
+def _array_of_levels(array: np.ndarray) -> np.ndarray:
+    """uint8 (H, W), (H, W, 3) or (H, W, 4)."""
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))) or not array.size:
+        raise ImageError(
+            f"an array of an image can't have the shape {array.shape}: give (H, W), (H, W, 3) or "
+            "(H, W, 4)"
+        )
+    if array.dtype == np.uint8:
+        return np.ascontiguousarray(array)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ImageError(
+            f"an array of an image can't be {array.dtype}: give uint8, or floats in [0, 1]"
+        )
+    if not (array.min() >= 0 and array.max() <= 1):  # also true of a NaN
+        raise ImageError(
+            f"an array of an image has values from {array.min():.4g} to {array.max():.4g}, but "
+            "floats must be in [0, 1]"
+        )
+    return _unit_to_8_bit(array, None)
+
+
+def _upon(background: str, image: Image.Image, alpha: Image.Image | None) -> Image.Image:
+    if alpha is None:
+        return image
+    canvas = Image.new("RGB", image.size, background)
+    canvas.paste(image, mask=alpha)
+    return canvas
 
 
 def _sound(dpi: Any) -> tuple[float, float] | None:
@@ -496,7 +559,7 @@ def _refuse_dark(values: np.ndarray) -> None:
         raise TooDarkError(f"{low}-{high}")
 
 
-def _alpha(image: ImageFile.ImageFile) -> Image.Image | None:
+def _alpha(image: Image.Image) -> Image.Image | None:
     """Opacity as L; None where everything is opaque."""
     if image.mode.startswith("I"):  # of 16 bits one value may be transparent
         clear = image.info.get("transparency")
@@ -516,14 +579,16 @@ def _alpha(image: ImageFile.ImageFile) -> Image.Image | None:
     return alpha
 
 
-def _to_8_bit(path: Path, image: ImageFile.ImageFile) -> Image.Image:
+def _to_8_bit(path: Path | None, image: Image.Image) -> Image.Image:
     """Scale 16-bit integers and floats in [0, 1] to 8 bits: Pillow's own conversion clips them."""
     if image.mode == "F":
-        return Image.fromarray(_unit_to_8_bit(np.asarray(image), rasters.read(path)))
+        return Image.fromarray(
+            _unit_to_8_bit(np.asarray(image), rasters.read(path) if path else None)
+        )
     if image.mode.startswith("I"):
         integers = np.asarray(image).astype(np.int64)
         if integers.min() < 0 or integers.max() > 65535:
-            raster = rasters.read(path)
+            raster = rasters.read(path) if path else None
             held = f"1 band of integers {rasters.spread(integers)}"
             raise ValueError(_unlike(raster.holds(integers) if raster else held))
         if not _says_white(image):

@@ -85,16 +85,25 @@ def read(run: Path) -> dict[str, Any]:
     """
     path = run / "config.json"
     try:
-        record: dict[str, Any] = read_json(path, MOST_BYTES)
-        if not _is_record(record):
-            raise ValueError("it isn't the config of a run")
-        build(DataConfig, record["data"])
+        record = checked(read_json(path, MOST_BYTES))
     except FileNotFoundError:
         raise CheckpointError(f"{run} is no run folder: it has no config.json") from None
     except (OSError, ValueError, ConfigError) as error:
         raise CheckpointError(f"{path} can't be read: {error}") from error
     _refuse_links(run)
     return record
+
+
+def checked(record: Any) -> dict[str, Any]:
+    """What may be a run's config.json, if it is one.
+
+    Raises:
+        ValueError, ConfigError: it isn't.
+    """
+    if not _is_record(record):
+        raise ValueError("it isn't the config of a run")
+    build(DataConfig, record["data"])
+    return dict(record)
 
 
 def _is_record(value: Any) -> bool:

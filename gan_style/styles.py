@@ -5,9 +5,10 @@ mask in the content says where it goes; its mask in the style says which part of
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +21,9 @@ from gan_style.images import (
     ImageError,
     Picture,
     TooDarkError,
+    called,
     pad,
-    read_picture,
+    picture_of,
     resize,
     to_array,
     to_tensor,
@@ -33,22 +35,27 @@ CHROMA = 32  # levels between the channels of a grey mask: a JPEG may have some
 LIGHT = 128  # the lightest level of a mask: below are labels, 1 for what is meant
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Style:
     """One style image among several, and where it applies.
 
+    >>> Style("painting.jpg", weight=0.7).weight
+    0.7
+
     Args:
-        image: (1 or N, 3, H, W), RGB in [0, 1].
+        image: a file, a PIL image or an array, as `images.picture_of` takes; methods are given
+            tensors (1 or N, 3, H, W), RGB in [0, 1], which `read_style` makes of these.
         weight: relative to the other styles.
-        content_mask: (1 or N, 1, H, W) in [0, 1], of the content's size: where this style goes;
-            None is everywhere.
-        style_mask: (1 or N, 1, H, W) in [0, 1], of the style's size: which part of it counts.
+        content_mask: an image of the content's shape, white where this style goes; None is
+            everywhere. As a tensor (1 or N, 1, H, W) in [0, 1].
+        style_mask: an image of the style's shape, white where it counts; the same.
     """
 
-    image: Tensor
+    image: Any
+    _: KW_ONLY
     weight: float = 1.0
-    content_mask: Tensor | None = None
-    style_mask: Tensor | None = None
+    content_mask: Any = None
+    style_mask: Any = None
 
     def to(self, target: torch.device | Tensor) -> "Style":
         """Image and masks on a device; or on that of a tensor, and in its type."""
@@ -136,19 +143,9 @@ def shares(styles: Sequence[Style], features: Tensor) -> tuple[Tensor, list[Tens
 # Styles in files
 
 
-@dataclass(frozen=True, kw_only=True)
-class StyleFile:
-    """A style image in a file; weight and masks as those of `Style`."""
-
-    path: Path
-    weight: float = 1.0
-    content_mask: Path | None = None
-    style_mask: Path | None = None
-
-
 def style_files(
     paths: Sequence[str], weights: str, content_masks: str, style_masks: str
-) -> tuple[StyleFile, ...]:
+) -> tuple[Style, ...]:
     """Several styles for one image, each with its weight and masks, as a user types them.
 
     Args:
@@ -181,8 +178,8 @@ def style_files(
         raise ConfigError(f"--style_weights is {weights!r}, but must be numbers") from error
     _check_weights(numbers, weights)
     return tuple(
-        StyleFile(
-            path=Path(path),
+        Style(
+            Path(path),
             weight=numbers[index],
             content_mask=_entry(lists["content_masks"], index),
             style_mask=_entry(lists["style_masks"], index),
@@ -196,14 +193,14 @@ def _entry(paths: Sequence[str], index: int) -> Path | None:
 
 
 def read_style(
-    file: StyleFile, content: tuple[int, int], background: str, multiple: int, smallest: int
+    style: Style, content: tuple[int, int], background: str, multiple: int, smallest: int
 ) -> Style:
     """A style and its masks as tensors; the content's mask is padded as the content is.
 
     What is transparent in the style doesn't count, as if masked.
 
     Args:
-        file: where they are.
+        style: of images; those that are tensors already stay as they are.
         content: (height, width) of the content before it is padded.
         background: colour under a transparent style.
         multiple: heights and widths of contents are padded to multiples of it ...
@@ -212,20 +209,24 @@ def read_style(
     Raises:
         DataError: an image or mask that can't be read, or with nothing in it that counts.
     """
-    picture = read_once(file.path, background)
+    if isinstance(style.image, Tensor):
+        return style
+    picture = read_once(style.image, background)
     array = to_array(picture.image)
     content_mask = style_mask = None
-    if file.content_mask:
-        content_mask = _mask("content_masks", file.content_mask, content)
-    if file.style_mask:
-        style_mask = _mask("style_masks", file.style_mask, array.shape[:2])
+    if style.content_mask is not None:
+        content_mask = _mask("content_masks", style.content_mask, content)
+    if style.style_mask is not None:
+        style_mask = _mask("style_masks", style.style_mask, array.shape[:2])
     if picture.alpha is not None:
         alpha = np.asarray(picture.alpha)
         if not alpha.any():
-            raise DataError(f"{file.path}: the style is transparent everywhere")
+            raise DataError(f"{called(style.image)}: the style is transparent everywhere")
         style_mask = alpha if style_mask is None else np.minimum(style_mask, alpha)
         if not style_mask.any():
-            raise DataError(f"{file.style_mask}: the mask is black where its style is opaque")
+            raise DataError(
+                f"{called(style.style_mask)}: the mask is black where its style is opaque"
+            )
 
     def tensor(mask: np.ndarray | None, multiple: int) -> Tensor | None:
         if mask is None:
@@ -234,27 +235,37 @@ def read_style(
 
     return Style(
         image=to_tensor(pad(array, 1, smallest))[None],
-        weight=file.weight,
+        weight=style.weight,
         content_mask=tensor(content_mask, multiple),
         style_mask=tensor(style_mask, 1),
     )
 
 
+def read_once(image: Any, background: str) -> Picture:
+    """A style image as `picture_of` reads it; the last few files are kept until `forget_read`."""
+    if isinstance(image, Path):
+        return _read_file(image, background)
+    return picture_of(image, background)
+
+
 @lru_cache(maxsize=4)  # consecutive jobs share their styles
-def read_once(path: Path, background: str) -> Picture:
-    """A style image as `read_picture` reads it; the last few are kept until its `cache_clear`."""
-    return read_picture(path, background)
+def _read_file(path: Path, background: str) -> Picture:
+    return picture_of(path, background)
 
 
-def _mask(option: str, path: Path, size: tuple[int, int]) -> np.ndarray:
+forget_read = _read_file.cache_clear
+
+
+def _mask(option: str, mask: Any, size: tuple[int, int]) -> np.ndarray:
     """A mask (H, W), white where it counts, scaled to its image's `size` if the shape is the same.
 
     Raises:
         ImageError, DataError: of another shape, black (also where it is scaled down), in colours,
             or of labels: 1 of 255 would be next to nothing.
     """
+    path = called(mask)
     try:
-        colours = to_array(read_picture(path, "black").image)
+        colours = to_array(picture_of(mask, "black").image)
     except ImageError as error:
         dark = error.__cause__
         if not isinstance(dark, TooDarkError):

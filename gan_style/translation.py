@@ -47,7 +47,7 @@ from gan_style.pairs import STEM, STYLE, by_name, called, found_in, output_names
 from gan_style.precision import Precision, autocast, memory_format
 from gan_style.progress import Bar
 from gan_style.reading import read_bytes
-from gan_style.styles import StyleFile, Styles, read_once, read_style, style_files
+from gan_style.styles import Style, Styles, forget_read, read_once, read_style, style_files
 
 SEEN = 50  # contents whose size is looked at
 FAR = 1.75  # times the scale of training, from where on the strokes look like other ones
@@ -65,7 +65,7 @@ class Job:
 
     content: Path
     name: Path  # of the image, in the output folder; its suffix says what is written
-    styles: tuple[StyleFile, ...] = ()
+    styles: tuple[Style, ...] = ()  # of files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ def jobs_with_styles(
     contents = output_names(content)
     if "," in style and not _exists(style):
         blended = style_files(entries(style), weights, content_masks, style_masks)
-        styles = {blended: Path("+".join(each.path.stem for each in blended))}
+        styles = {blended: Path("+".join(each.image.stem for each in blended))}
     else:
         names = output_names(Path(style), "style")
         if weights:
@@ -145,7 +145,7 @@ def jobs_with_styles(
         elif content_masks or style_masks:
             raise ConfigError(f"masks are for single styles, but --style {style} is a folder")
         else:
-            styles = {(StyleFile(path=path),): n.with_suffix("") for path, n in names.items()}
+            styles = {(Style(path),): n.with_suffix("") for path, n in names.items()}
     if content_masks and len(contents) > 1:
         raise ConfigError(
             f"--content_masks are for one content, but --content {content} has {len(contents)}"
@@ -153,7 +153,7 @@ def jobs_with_styles(
     if pairs is None:
         wanted = [(path, blend) for blend in styles for path in contents]
     else:
-        blends = {blend[0].path: blend for blend in styles}
+        blends = {blend[0].image: blend for blend in styles}
         paths = by_name(contents, content), by_name(blends, Path(style))
         found = [_pair(*paths, content, Path(style), pairs, row) for row in read_pairs(pairs)]
         wanted = [(path, blends[its]) for path, its in found]
@@ -219,7 +219,7 @@ def check_sizes(method: Method, jobs: Sequence[Job], how: How) -> None:
     for job in jobs:
         try:
             full = size_of(job.content)
-            styles = tuple(size_of(style.path) for style in job.styles)
+            styles = tuple(size_of(style.image) for style in job.styles)
         except ImageError:  # what can't be read is told when its turn comes
             continue
         size = scaled_size(full, how.side)
@@ -328,7 +328,7 @@ def translate_files(
             them; or a times.csv that is none.
     """
     bad: list[ImageError] = []
-    read_once.cache_clear()  # a style may have been painted on since the last call
+    forget_read()  # a style may have been painted on since the last call
     digests = _digests(method, how, options, weights or {})
     waiting = _waiting(jobs, out, how, digests, overwrite) if how.resume else list(jobs)
     again = {out / job.name for job in waiting if how.resume and (out / job.name).exists()}
@@ -395,7 +395,7 @@ def _digests(
 
     def digest(job: Job) -> str:
         styles = [
-            (content(s.path), s.weight, content(s.content_mask), content(s.style_mask))
+            (content(s.image), s.weight, content(s.content_mask), content(s.style_mask))
             for s in job.styles
         ]
         made_of = [*common, content(job.content), styles]
@@ -512,31 +512,70 @@ def _translate(
     job = batch[0].job
     if not job.styles:
         return translate_arrays(method, arrays, how.device, how.precision)
-    content = _tensor(arrays[0], method, how.device)
-    size = arrays[0].shape[:2]
-    styles = [
-        read_style(each, size, how.background, method.multiple, method.smallest).to(how.device)
-        for each in job.styles
+
+    def optimised(
+        content: Tensor, styles: list[Style], finish: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        assert isinstance(method, OptimisedMethod)
+        made_by = {**options, "colour": how.colour, "precision": how.precision}
+        return optimisation.optimise(
+            method, content, styles, out / job.name, made_by, how.save_every, how.resume, finish,
+            again,
+        )  # fmt: skip
+
+    make = optimised if isinstance(method, OptimisedMethod) else None
+    styled = translate_styled(
+        method, arrays[0], job.styles, how.background, how.colour, how.device, how.precision, make
+    )
+    return [styled]
+
+
+Make = Callable[[Tensor, list[Style], Callable[[Tensor], Tensor]], Tensor]
+
+
+def translate_styled(
+    method: Method,
+    array: np.ndarray,
+    styles: Sequence[Style],
+    background: str,
+    colours: Colours,
+    device: torch.device,
+    precision: Precision,
+    make: Make | None = None,
+) -> np.ndarray:
+    """An image uint8 (H, W, 3) -> the same in styles.
+
+    Args:
+        method: takes styles.
+        array: the content.
+        styles: at least one.
+        background: shows where a style is transparent.
+        colours: where they come from.
+        device: where to compute.
+        precision: what networks compute in.
+        make: makes the image of content and styles, in place of the method's `translate`; is also
+            given what is still to be done to an image before it can be looked at.
+    """
+    size = array.shape[:2]
+    content = _tensor(array, method, device)
+    there = [
+        read_style(each, size, background, method.multiple, method.smallest).to(device)
+        for each in styles
     ]
-    grey, matched = colour.before(how.colour, content, [style.image for style in styles])
-    styles = [replace(s, image=image) for s, image in zip(styles, matched, strict=True)]
+    seen, matched = colour.before(colours, content, [style.image for style in there])
+    there = [replace(s, image=image) for s, image in zip(there, matched, strict=True)]
 
     def finish(image: Tensor) -> Tensor:
-        return colour.after(how.colour, image, content)
+        return colour.after(colours, image, content)
 
     with torch.no_grad():  # not inference_mode: methods that optimise pixels need autograd inside
-        if isinstance(method, OptimisedMethod):
-            made_by = {**options, "colour": how.colour, "precision": how.precision}
-            with autocast(how.precision, how.device):
-                image = optimisation.optimise(
-                    method, grey, styles, out / job.name, made_by, how.save_every, how.resume,
-                    finish, again,
-                )  # fmt: skip
+        if make is None:
+            image = translate(method, seen, there, precision)
         else:
-            image = translate(method, grey, styles, how.precision)
+            with autocast(precision, device):
+                image = make(seen, there, finish)
         image = finish(image)
-    height, width = arrays[0].shape[:2]
-    return [from_tensor(image[0])[:height, :width]]
+    return from_tensor(image[0])[: size[0], : size[1]]
 
 
 def translate(method: Method, content: Tensor, styles: Styles, precision: Precision) -> Tensor:
@@ -570,7 +609,7 @@ def _batches(
         for job in jobs:
             try:
                 picture = read_picture(job.content, how.background)
-                styles = [read_once(style.path, how.background) for style in job.styles]
+                styles = [read_once(style.image, how.background) for style in job.styles]
             except ImageError as error:
                 bad.append(error)
                 continue

@@ -12,7 +12,6 @@ from torch import Tensor
 from gan_style.errors import ConfigError, DataError
 from gan_style.styles import (
     Style,
-    StyleFile,
     of_content,
     position_weights,
     read_style,
@@ -140,8 +139,8 @@ def test_a_style_is_read_with_its_masks_padded_as_their_images():
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     left = np.zeros((40, 50), np.uint8)
     left[:, :25] = 255
-    file = StyleFile(
-        path=save("style.png", pixels), weight=2.0, content_mask=save("content_mask.png", left)
+    file = Style(
+        save("style.png", pixels), weight=2.0, content_mask=save("content_mask.png", left)
     )
     style = read_style(file, (40, 50), "white", multiple=16, smallest=24)
     assert style.weight == 2
@@ -159,7 +158,7 @@ def test_what_is_transparent_counts_as_little_as_what_is_masked():
     pixels[:10, :, 3] = 0
     left = np.zeros((20, 30), np.uint8)
     left[:, :15] = 255
-    file = StyleFile(path=save("glass.png", pixels), style_mask=save("mask.png", left))
+    file = Style(save("glass.png", pixels), style_mask=save("mask.png", left))
     mask = read_style(file, (20, 30), "white", multiple=1, smallest=1).style_mask
     assert mask.sum() == 10 * 15
     assert mask[0, 0, 10:, :15].all()
@@ -168,7 +167,7 @@ def test_what_is_transparent_counts_as_little_as_what_is_masked():
 def test_files_and_numbers_become_styles_in_their_order():
     files = [str(save(f"{name}.png", np.zeros((4, 4, 3), np.uint8))) for name in "abc"]
     styles = style_files(files, "1,2,3", "", ",".join(reversed(files)))
-    assert [str(each.path) for each in styles] == files
+    assert [str(each.image) for each in styles] == files
     assert [each.weight for each in styles] == [1, 2, 3]
     assert [str(each.style_mask) for each in styles] == files[::-1]
     assert {each.content_mask for each in styles} == {None}

@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,6 +23,7 @@ from gan_style.errors import (
 )
 from gan_style.files import SHOWN, listed
 from gan_style.progress import Bar, say
+from gan_style.training.callbacks import Callback
 
 FEW = 20  # images of a collection, below which it is learned by heart soon
 
@@ -56,10 +57,48 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     words, options = command.parse(sys.argv[1:] if arguments is None else arguments)
     command.no_words(words)
-    typed = command.with_file(options)
     if "help" in options:
-        print(f"{HELP}\n{command.training_help(typed)}")
+        print(f"{HELP}\n{command.training_help(command.with_file(options))}")
         return
+    train(**dict[str, Any](options))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run that was trained.
+
+    Args:
+        folder: holds config.json, weights, checkpoints and TensorBoard's events; `load` takes it.
+        kid: of each direction the last and the lowest KID, and what they are to be compared with,
+            as progress.json has it; empty where there was none, and in all processes but the main.
+    """
+
+    folder: Path
+    kid: dict[str, dict[str, float]]
+
+
+def train(*, callbacks: Sequence[Callback] = (), **options: Any) -> Run:
+    """Train a method on unpaired collections of images; as train.py, with the same options.
+
+        run = train(domain="monet2photo", method="quick", sides="one", direction="b2a", minutes=20)
+        monet = load(run, weights="ema")
+
+    Args:
+        callbacks: each is called with a `Point` after every `log_every` images, in the main
+            process; one that returns True ends the training there, as if the budget was spent.
+        options: spelled as the flags, such as `domain`, `data_a`, `images`, `run_dir`, `config`;
+            `python train.py --help` lists them. Values may be of the option's type, or strings.
+
+    Raises:
+        UserError: one of its kinds, each with a line that says what to do: an option that can't be
+            (ConfigError), images (DataError), a run that can't be gone on with (CheckpointError),
+            a disk (WriteError), NaN (TrainingError), Ctrl-C (Interrupted; everything is saved).
+    """
+    options = {
+        key: os.fspath(each) if isinstance(each, os.PathLike) else each
+        for key, each in options.items()
+    }
+    typed = command.with_file(options)
     if "domain" in options and "data_a" in options:
         raise ConfigError(
             f"--domain is {options['domain']!r}, --data_a is {options['data_a']!r}: give only one"
@@ -77,21 +116,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         typed = command.with_preset(typed, preset)
     parts = command.sections(typed)
     data: DataConfig = config.build(DataConfig, parts["data"])
-    train: TrainConfig = config.build(TrainConfig, parts["train"])
-    if data.crop is None and train.batch_size > 1:
+    budget: TrainConfig = config.build(TrainConfig, parts["train"])
+    if data.crop is None and budget.batch_size > 1:
         raise ConfigError(
-            f"--batch_size is {train.batch_size}, but --preprocess {data.preprocess} leaves images "
-            "of different sizes: take 1"
+            f"--batch_size is {budget.batch_size}, but --preprocess {data.preprocess} leaves "
+            "images of different sizes: take 1"
         )
     if not (data.domain or data.data_a):
         refuse_no_images()
     if not run:
-        runs.refuse_used(train.run_dir)
+        runs.refuse_used(budget.run_dir)
     folder = None if data.data_a else find_domain(data, None if typed_images else run or source)
     if source and not (folder or typed_images):
         refuse_moved(source, {"data_a": Path(data.data_a), "data_b": Path(data.data_b)})
     with ExitStack() as at_the_end:
-        start(data, train, parts["method"], preset, folder, run, at_the_end)
+        return start(data, budget, parts["method"], preset, folder, run, callbacks, at_the_end)
 
 
 def find_run(typed: dict[str, Any]) -> Path:
@@ -183,8 +222,9 @@ def start(
     preset: str,
     folder: Path | None,
     run: Path | None,
+    callbacks: Sequence[Callback],
     at_the_end: ExitStack,
-) -> None:
+) -> Run:
     """Build the method, the data and the run folder, then train.
 
     Args:
@@ -194,6 +234,7 @@ def start(
         preset: the name of the set of options that the others lie over; may be empty.
         folder: of the domain, which is downloaded when it isn't there; None for two loose folders.
         run: one to go on with; None for a new one.
+        callbacks: of the loop.
         at_the_end: gives up what this process holds.
     """
     import torch
@@ -328,7 +369,7 @@ def start(
     last, damaged = in_main(accelerator, newest)
     if method.looks:
         show(pair, method, device, fresh, main)
-    trainer = Trainer(method, pair, train, run_folder, record, accelerator, scorer)
+    trainer = Trainer(method, pair, train, run_folder, record, accelerator, scorer, callbacks)
     if last:
         trainer.state.resume(last, scorer)
     room = in_main(accelerator, lambda: check_room(trainer))
@@ -362,6 +403,10 @@ def start(
             say(f"images left out on the way: {gone}, listed in {run_folder / runs.LEFT_OUT}")
         if lowest := trainer.state.scores.best_line():
             say(lowest)
+    return Run(
+        folder=run_folder,
+        kid={str(way): kid for way, kid in trainer.state.scores.summary().items()},
+    )
 
 
 def show(pair, method, device, fresh: bool, progress: bool) -> None:  # type: ignore[no-untyped-def]

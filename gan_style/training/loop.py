@@ -7,7 +7,7 @@ divide the interval miss nothing.
 
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,15 @@ from gan_style.errors import ConfigError, Interrupted, TrainingError, WriteError
 from gan_style.method import Batch, TrainedMethod
 from gan_style.progress import STDERR, Bar, say
 from gan_style.signals import postponed
+from gan_style.training.callbacks import Callback, Point
 from gan_style.training.kid import ANEW, NoTestImage, Scorer, Scores
 from gan_style.training.log import Log
 from gan_style.training.reader import Reader
 from gan_style.training.schedule import learning_rate_factor, spent
 from gan_style.training.state import State
 from gan_style.training.step import Players
+
+ENOUGH = 1000  # in place of a signal: a callback has seen enough
 
 
 class Trainer:
@@ -41,6 +44,7 @@ class Trainer:
         record: content of its config.json, for the exported weights.
         accelerator: where and how to run.
         scorer: computes KID; in the main process alone, and not in every run.
+        callbacks: are told of every point of the curves, in the main process, and may end it.
     """
 
     def __init__(
@@ -52,12 +56,13 @@ class Trainer:
         record: dict[str, Any],
         accelerator: Accelerator,
         scorer: Scorer | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         if config.recompute:
             _recompute(method, config.method)
         self.method, self.data, self.config = method, data, config
         self.run, self.record, self.accelerator = run, record, accelerator
-        self.scorer = scorer
+        self.scorer, self.callbacks = scorer, callbacks
         self.players = Players(method, accelerator, config.ema)
         self.state = State(self.players, data, run, record, config.keep)
         loaded = config.batch_size * method.batches_a_step  # images at once, a process
@@ -114,6 +119,8 @@ class Trainer:
                 if checkpoint_due and not stop:
                     self._try_to_save()
                     last_checkpoint = time.monotonic()
+                if stop == ENOUGH:
+                    break
                 if stop:
                     self.save()
                     raise Interrupted(
@@ -239,7 +246,7 @@ class Trainer:
     def _point(self, batch: Batch, bar: Bar) -> None:
         """A point of every curve, and beside the bar what the players' losses are."""
         values = self.log.point(batch)
-        bar.total = self._expected_images()
+        bar.total = expected = self._expected_images()
         bar.set_postfix(
             {
                 player: f"{sum(v for k, v in values.items() if k.startswith(f'{player}/')):.3f}"
@@ -247,6 +254,15 @@ class Trainer:
             },
             refresh=False,
         )
+        progress, last = self.state.progress, self.state.scores.last
+        point = Point(
+            images=progress.images, expected=expected, seconds=progress.seconds, values=values,
+            kid={direction: score.kid for direction, score in last.items()},
+        )  # fmt: skip
+        if self.accelerator.is_main_process:
+            for callback in self.callbacks:  # each is told, whatever another says
+                if callback(point):
+                    self.stop_signal = self.stop_signal or ENOUGH
 
     def _without_training(self, bar: Bar, look: Callable[[], str]) -> float:
         """Have KID computed, by a function that returns what there is to say of it.
