@@ -1,6 +1,6 @@
 """Unpaired domain translation with GANs, compared honestly with neural style transfer.
 
-    from gan_style import load, train, Style
+    from gan_style import load, train, evaluate, compare, Style
 
     monet = load("results/zoo/photo2monet")
     monet("photo.jpg").save("monet.png")
@@ -12,6 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gan_style.cli.compare import compare as compare
+    from gan_style.evaluation import evaluate as evaluate
     from gan_style.styles import Style as Style
     from gan_style.training.launch import Run as Run
     from gan_style.training.launch import train as train
@@ -24,10 +26,21 @@ HOMES = {
     "load": "gan_style.translator",
     "Translator": "gan_style.translator",
     "Style": "gan_style.styles",
+    "evaluate": "gan_style.evaluation",
+    "compare": "gan_style.cli.compare",
     "train": "gan_style.training.launch",
     "Run": "gan_style.training.launch",
 }
-__all__ = ["Run", "Style", "Translator", "__version__", "load", "train"]
+__all__ = [
+    "Run",
+    "Style",
+    "Translator",
+    "__version__",
+    "compare",
+    "evaluate",
+    "load",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -860,7 +860,7 @@ class Bench:
         def evaluate(resume: bool) -> bool:
             del resume
             cache, seen = self.work / "features", evaluation.Seen()
-            found = evaluation.evaluate(samples, self.real, columns, self.how, cache, seen)
+            found = evaluation.compute(samples, self.real, columns, self.how, cache, seen)
             bad = evaluation.bad_note(seen, stages.folder / "left_out.txt")
             real = set(self.real)  # of which it is said once for all rows
             own = {path: note for path, note in seen.notes.items() if path not in real}

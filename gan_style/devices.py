@@ -42,6 +42,17 @@ def name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
+def with_float64(device: torch.device) -> torch.device:
+    """The device, if it has float64, as metrics are computed in it.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if device.type == "mps":
+        raise ConfigError("--device is 'mps', which has no float64 to measure in: give cpu")
+    return device
+
+
 def refuse_unusable_gpu() -> None:
     """Refuse to train on the CPU where there is a GPU that this torch can't use.
 

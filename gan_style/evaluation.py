@@ -25,19 +25,21 @@ from scipy import stats
 from torch import Tensor, nn
 
 import gan_style
-from gan_style import metrics, runs
+from gan_style import devices, metrics, runs
 from gan_style.config import did_you_mean
 from gan_style.downloads import sha256_of
 from gan_style.errors import ConfigError, DataError, printable
 from gan_style.files import atomic_file, listed
 from gan_style.images import (
     ImageError,
+    list_images,
     read_in_part,
     read_picture,
     resize,
     same,
     to_array,
     to_tensor,
+    without_images,
 )
 from gan_style.metric import DerivedMetric, PairMetric, SetMetric
 from gan_style.metrics import Column, _features, kid
@@ -46,6 +48,7 @@ from gan_style.pairs import (
     STYLE,
     by_name,
     called,
+    check_pattern,
     found_in,
     output_files,
     output_names,
@@ -114,6 +117,117 @@ class Seen:
     bad: dict[Path, ImageError] = field(default_factory=dict)  # left out
     shapes: dict[Path, tuple[int, int]] = field(default_factory=dict)  # upright (height, width)
     notes: dict[Path, str] = field(default_factory=dict)  # of what is read in part
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What was measured of a folder of translations.
+
+    Args:
+        record: what metrics.json holds: `values`, by what they were computed, and how.
+        columns: what each number is.
+        samples: the translations, and what they were compared with.
+        contents: how many there are, translated or not.
+        seen: what was met in the images.
+    """
+
+    record: dict[str, Any]
+    columns: Mapping[str, Column]
+    samples: Sequence[Sample]
+    contents: int
+    seen: Seen
+
+    @property
+    def values(self) -> dict[str, dict[str, Any]]:
+        """Name of a metric -> its `value`, and where it has an uncertainty `low` and `high`.
+
+        Or `missing`: why it wasn't computed.
+        """
+        return dict(self.record["values"])
+
+
+Folder = str | os.PathLike[str]
+
+
+def evaluate(
+    translated: Folder,
+    content: Folder,
+    *,
+    style: Folder | None = None,
+    collection: Folder | None = None,
+    pairs: Folder | None = None,
+    truth: Folder | None = None,
+    reconstructed: Folder | None = None,
+    metrics: Sequence[str] = (),
+    size: int = 256,
+    seed: int = 0,
+    batch_size: int | None = None,
+    workers: int = 2,
+    device: str = "",
+    features: Folder | None = None,
+    pattern: str = STEM,
+) -> Evaluation:
+    """Measure a folder of translations, by whichever program they were made; writes no file.
+
+        found = evaluate("results/photo2monet", "photos", collection="data/monet2photo/testA")
+        found.values["kid"]["value"]
+
+    Args:
+        translated: folder of the translations.
+        content: folder of the images that they were made from.
+        style: the style image of all of them; or a folder of the styles that `pairs` or the names
+            of the translations name.
+        collection: folder of the target collection.
+        pairs: CSV file with the columns content and style, paths in the two folders.
+        truth: folder of true translations, called as the contents.
+        reconstructed: folder of translations of the translations, back to the contents' side.
+        metrics: names, as `python -m gan_style metrics` lists them; all when empty.
+        size: side in pixels of the squares that all images are scaled to.
+        seed: of the bootstrap, and of the subsets that the spread of a distance is of.
+        batch_size: images at once; 1 on a CPU and 16 on an accelerator when not given.
+        workers: threads that read images.
+        device: cpu, cuda, cuda:1; cuda where there is one when not given.
+        features: folder where the collection's features are kept for the next time.
+        pattern: what translations are called, such as "{stem}_fake".
+
+    Raises:
+        ConfigError: an unknown metric, or a device without float64.
+        DataError: a folder that isn't there, or without images that belong together.
+    """
+    check_pattern(pattern)
+    columns = choose(metrics)
+    samples = match(
+        Path(translated), Path(content), _path(style), _path(pairs), _path(truth),
+        _path(reconstructed), pattern,
+    )  # fmt: skip
+    place = devices.with_float64(devices.find(device))
+    how = How(
+        device=place,
+        size=size,
+        seed=seed,
+        batch_size=batch_size or (1 if place.type == "cpu" else 16),
+        workers=workers,
+    )
+    real = list_images(Path(collection)) if collection else []
+    contents = list(output_names(Path(content), "content"))
+    if collection and not real:
+        raise DataError(f"--collection {collection}: {without_images(Path(collection))}")
+    seen = Seen()
+    values = compute(samples, real, columns, how, _path(features), seen)
+    record = {
+        "made_by": made_by(place),
+        "protocol": protocol(how, samples, real, contents, seen),
+        "metrics": {key: describe(column) for key, column in columns.items()},
+        "names": [sample.name for sample in samples],
+        "values": values,
+    }
+    return Evaluation(
+        record=record, columns=columns, samples=samples, contents=len(contents), seen=seen
+    )
+
+
+def _path(folder: Folder | None) -> Path | None:
+    return None if folder is None else Path(folder)
 
 
 def choose(names: Sequence[str]) -> dict[str, Column]:
@@ -304,7 +418,7 @@ def _of_pairs(
     )
 
 
-def evaluate(
+def compute(
     samples: Sequence[Sample],
     collection: Sequence[Path],
     columns: Mapping[str, Column],

@@ -1,6 +1,7 @@
 """The package from Python: load, train and Style, with the results of the command line."""
 
 import doctest
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 from test_training import same, weights
 
 import gan_style
-from gan_style import images, load, styles, train, translator
+from gan_style import compare, evaluate, images, load, styles, train, translator
 from gan_style.errors import CheckpointError, ConfigError, DataError
 
 FAST = TINY | {"precision": "fp32", "kid_every": 0, "sample_every": 0}
@@ -254,3 +255,31 @@ def test_mistakes_in_a_training_are_errors_not_exits(toy_run):
         train(domain=toy_run[1], imges=4)
     with pytest.raises(DataError, match="no folder and no known name"):
         train(domain="nowhere")
+
+
+def test_an_evaluation_from_python_has_the_numbers_of_the_command(toy_run, gan_style, tmp_path):
+    run, toy = toy_run
+    for name, image in load(run, direction="a2b")(toy / "testA"):
+        images.save_png(np.asarray(image), tmp_path / "out" / name)
+    gan_style(
+        "evaluate", translated=tmp_path / "out", content=toy / "testA", metrics="ssim,edge_ssim"
+    )
+    found = evaluate(tmp_path / "out", toy / "testA", metrics=["ssim", "edge_ssim"])
+    typed = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert found.values == typed["values"]
+    assert 0 < found.values["ssim"]["value"] < 1
+    with pytest.raises(ConfigError, match="did you mean 'ssim'"):
+        evaluate(tmp_path / "out", toy / "testA", metrics=["sim"])
+    with pytest.raises(DataError):
+        evaluate(tmp_path / "none", toy / "testA")
+
+
+def test_a_comparison_from_python_is_a_page(toy_run, tmp_path):
+    run, toy = toy_run
+    Path("both.toml").write_text(
+        f'domain = "{toy}"\nname = "both"\ncost_sizes = ""\nside = 32\nmetrics = "ssim"\n'
+        f'[methods.ours]\nrun = "{run.folder}"\n'
+    )
+    page = compare("both.toml", pairs=1)
+    assert page.name == "index.html"
+    assert "ours" in page.read_text()

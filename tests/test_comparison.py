@@ -17,7 +17,7 @@ from conftest import TINY
 from PIL import Image
 
 from gan_style import comparison, evaluation, runs
-from gan_style.__main__ import _refusals
+from gan_style.cli.compare import _refusals
 from gan_style.errors import ConfigError, DataError, Interrupted
 
 ROOT = Path(__file__).parents[1]

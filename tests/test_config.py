@@ -10,7 +10,8 @@ from typing import Literal, get_args
 import pytest
 from conftest import ROOT
 
-from gan_style import __main__, command, comparison, config, evaluation, methods
+from gan_style import command, comparison, config, evaluation, methods
+from gan_style.cli import translate
 from gan_style.config import DataConfig, Preprocess, TrainConfig, convert, describe
 from gan_style.errors import ConfigError
 from gan_style.training import launch
@@ -266,7 +267,7 @@ def test_every_shipped_comparison_is_known_and_valid(path, tmp_path, monkeypatch
     (tmp_path / "compare.toml").write_text(text, encoding="utf-8")
     what, entries = comparison.read(tmp_path / "compare.toml", {})
     evaluation.choose([name for name in what.metrics.split(",") if name])
-    of_translate = inspect.signature(__main__.translate).parameters
+    of_translate = inspect.signature(translate.translate).parameters
     for entry in entries:
         options = {key: value for key, value in entry.options.items() if key not in of_translate}
         if entry.train:

@@ -10,6 +10,7 @@ from dataclasses import fields
 import pytest
 from conftest import ROOT
 
+import gan_style
 from data_tools import check, download
 from gan_style import __main__, command, config, methods
 from gan_style.comparison import Comparison
@@ -88,3 +89,28 @@ def test_messages_advise_commands_that_are_there_outside_of_a_checkout_too():
                 for text in said:
                     if isinstance(text, str) and text != ast.get_docstring(function, clean=False):
                         assert not re.search(r"train\.py|-m data_tools", text), (path.name, text)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_every_name_and_option_in_the_pythons_examples_exists(page):
+    """Calls of ours, by their names; what they are given is made up, so they aren't run."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    called = set()
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom):
+                assert {each.name for each in node.names} <= set(gan_style.__all__)
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+                continue
+            name, given = node.func.id, {each.arg for each in node.keywords}
+            if name == "train":
+                known = {*command.known_in_training("quick"), "callbacks"}
+            elif name in gan_style.__all__:
+                known = set(inspect.signature(getattr(gan_style, name)).parameters)
+                known |= {"direction"} if name == "load" else set()
+                known |= {"pairs"} if name == "compare" else set()
+            else:
+                continue
+            called.add(name)
+            assert given <= known, (name, given - known)
+    assert called

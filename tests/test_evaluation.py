@@ -82,7 +82,7 @@ def three(tmp_path):
 
 def numbers(samples, collection, how=HOW, names=(), **more):
     columns = evaluation.choose(names)
-    return evaluation.evaluate(samples, sorted(collection.iterdir()), columns, how, **more)
+    return evaluation.compute(samples, sorted(collection.iterdir()), columns, how, **more)
 
 
 def values(found):
@@ -261,7 +261,7 @@ def test_of_few_images_fid_says_so(three):
 
 def test_what_is_missing_says_what_to_give(three):
     translated, content, _ = three
-    found = evaluation.evaluate(
+    found = evaluation.compute(
         evaluation.match(translated, content), [], evaluation.choose([]), HOW
     )
     assert found["kid"]["missing"].endswith("give --collection DIR, or --style DIR)")
@@ -568,7 +568,7 @@ def test_shapes_are_compared_upright(tmp_path):
     exif[0x0112] = 6  # stored lying
     picture(0, (40, 20)).save(content / "a.jpg", exif=exif)
     samples, seen = evaluation.match(made, content), evaluation.Seen()
-    evaluation.evaluate(samples, [], evaluation.choose(["ssim"]), HOW, seen=seen)
+    evaluation.compute(samples, [], evaluation.choose(["ssim"]), HOW, seen=seen)
     assert evaluation.reshaped(samples, seen) == []
 
 
@@ -775,6 +775,6 @@ def test_two_museum_collections_are_told_apart_by_real_networks(museum, monkeypa
     samples = [evaluation.Sample(name=p.name, translated=p, content=p) for p in old]
     how = evaluation.How(device=torch.device("cpu"), size=128)
     columns = evaluation.choose(["kid", "kid_vgg16", "fid"])
-    near = evaluation.evaluate(samples, others, columns, how)
-    far = evaluation.evaluate(samples, modern, columns, how)
+    near = evaluation.compute(samples, others, columns, how)
+    far = evaluation.compute(samples, modern, columns, how)
     assert all(near[key]["value"] < far[key]["value"] for key in columns)

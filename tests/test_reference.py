@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from gan_style import __main__, command, config, methods, reference
+from gan_style import __main__, command, config, methods, reference, runs
 from gan_style.config import DataConfig, TrainConfig
 
 # As options/*.py and models/*.py of junyanz/pytorch-CycleGAN-and-pix2pix name them, with values
@@ -360,7 +360,7 @@ def test_what_is_answered_trains_as_typed(toy, train, refusal, capsys):
     options = command.parse(shlex.split(line.split("they are ")[1].split(";")[0]))[1]
     same = {key: old[key] for key in ("load_size", "pool_size")}
     train(**(options | same))
-    record = __main__.runs.read(Path("results/first"))
+    record = runs.read(Path("results/first"))
     assert record["train"]["epochs"] == 2
     assert record["method"]["learning_rate"] == 0.0001
     assert record["method"]["gan_loss"] == "vanilla"

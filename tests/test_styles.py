@@ -139,9 +139,7 @@ def test_a_style_is_read_with_its_masks_padded_as_their_images():
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     left = np.zeros((40, 50), np.uint8)
     left[:, :25] = 255
-    file = Style(
-        save("style.png", pixels), weight=2.0, content_mask=save("content_mask.png", left)
-    )
+    file = Style(save("style.png", pixels), weight=2.0, content_mask=save("content_mask.png", left))
     style = read_style(file, (40, 50), "white", multiple=16, smallest=24)
     assert style.weight == 2
     # The style is only brought to the smallest side, the content's mask to the multiple.

@@ -1,0 +1,1 @@
+"""The commands, a file each; importing them needs no torch."""
