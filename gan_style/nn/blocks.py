@@ -42,8 +42,7 @@ class InstanceNorm(nn.InstanceNorm2d):
     own copies channels_last maps to the other. In half precision torch's own also rounds the
     moments: maps of bf16 come out with ten times the error that their rounding alone has.
 
-    By default without weights, as `get_norm_layer("instance")` of the CycleGAN reference. It has no
-    buffers, so two forward passes before one backward are safe under DDP.
+    By default without weights, as `get_norm_layer("instance")` of the CycleGAN reference.
     """
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
