@@ -12,7 +12,7 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from gan_style.config import PARTS
 from gan_style.errors import DataError
-from gan_style.files import atomic_folder
+from gan_style.io.files import atomic_folder
 from gan_style.progress import Bar
 
 SPLITS = ("train", "val", "test")

@@ -10,9 +10,7 @@ from pathlib import Path
 
 from gan_style import command
 from gan_style.config import PARTS, at_least
-from gan_style.errors import DataError, printable
-from gan_style.files import SHOWN, atomic_file, temporary_file
-from gan_style.images import (
+from gan_style.data.images import (
     SUFFIXES,
     ImageError,
     list_files,
@@ -20,6 +18,8 @@ from gan_style.images import (
     read_picture,
     without_images,
 )
+from gan_style.errors import DataError, printable
+from gan_style.io.files import SHOWN, atomic_file, temporary_file
 from gan_style.progress import Bar
 
 PROGRAM = "data_tools.check"

@@ -17,14 +17,14 @@ from data_tools import museum
 from data_tools.archives import ArchiveError, need_space, unpack
 from gan_style import command
 from gan_style.config import PARTS, did_you_mean
-from gan_style.downloads import (
+from gan_style.errors import ConfigError, DataError
+from gan_style.io.downloads import (
     BrokenOffError,
     DownloadError,
     download_file,
     download_package,
     sha256_of,
 )
-from gan_style.errors import ConfigError, DataError
 
 PROGRAM = "data_tools.download"
 HELP = """Bring a known dataset, ready for training.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.archives import copy, need_space, reading
-from gan_style.files import atomic_folder
+from gan_style.io.files import atomic_folder
 from gan_style.progress import Bar
 
 DEPARTMENTS = ("European Paintings", "Robert Lehman Collection")

@@ -9,7 +9,7 @@ from PIL import Image
 from gan_style import command
 from gan_style.config import PARTS, at_least
 from gan_style.errors import DataError
-from gan_style.files import atomic_folder
+from gan_style.io.files import atomic_folder
 
 PROGRAM = "data_tools.synth"
 HELP = """Draw a toy dataset: discs on dark gradients (A), stripes and squares on light (B).

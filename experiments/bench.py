@@ -41,7 +41,7 @@ from bench_work import Case, ask, preset
 from gan_style import command
 from gan_style.config import at_least, did_you_mean
 from gan_style.errors import ConfigError, UserError
-from gan_style.files import atomic_file, make_writable, write_json
+from gan_style.io.files import atomic_file, make_writable, write_json
 from gan_style.methods import dualgan
 from gan_style.progress import Bar, say
 

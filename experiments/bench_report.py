@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from gan_style.pages.plots import LIGHT, MARKERS
+from gan_style.report.plots import LIGHT, MARKERS
 
 ITERATIONS = (100, 300, 500)  # of Gatys, as surveys have them
 Row = dict[str, Any]

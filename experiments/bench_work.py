@@ -33,13 +33,13 @@ from torch.utils.flop_counter import flop_registry
 
 from gan_style import memory, precision
 from gan_style.config import DataConfig, Wanted
-from gan_style.data import DomainPair, domain_from_two_folders
+from gan_style.data.stream import DomainPair, domain_from_two_folders
 from gan_style.errors import UserError
 from gan_style.method import Batch, TrainedMethod
 from gan_style.methods import adain, cyclegan, dualgan, gatys, johnson
 from gan_style.precision import Precision, choose
 from gan_style.training.step import Players
-from gan_style.translation import translate
+from gan_style.translation.jobs import translate
 
 PLAIN = "plain"
 VARIANTS = {PLAIN: "fp32", "ours fp32": "fp32", "ours auto": "auto"}  # and what it computes in

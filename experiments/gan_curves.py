@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from gan_style import command, runs
 from gan_style.errors import DataError
-from gan_style.files import atomic_file
+from gan_style.io.files import atomic_file
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gan_style import command, images
-from gan_style.files import atomic_file
+from gan_style import command
+from gan_style.data import images
+from gan_style.io.files import atomic_file
 from gan_style.methods import gatys
 from gan_style.progress import Bar
 

@@ -15,9 +15,10 @@ import matplotlib as mpl
 import torch
 from safetensors.torch import load_file
 
-from gan_style import checkpoint, command, config, images, runs
+from gan_style import checkpoint, command, config, runs
+from gan_style.data import images
 from gan_style.errors import DataError
-from gan_style.files import atomic_file
+from gan_style.io.files import atomic_file
 from gan_style.methods import gatys, johnson
 from gan_style.progress import Bar
 from gan_style.styles import Style

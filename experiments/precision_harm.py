@@ -18,7 +18,7 @@ import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gan_style import command, runs
-from gan_style.files import atomic_file
+from gan_style.io.files import atomic_file
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from gan_style import checkpoint, command, config, methods, runs
 from gan_style.errors import ConfigError
-from gan_style.files import write_json
+from gan_style.io.files import write_json
 
 # What a run says of the machine that it was made on.
 PLACES = {"run_dir", "resume", "start_from", "data_root", "data_a", "data_b"}

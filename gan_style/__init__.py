@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gan_style.cli.compare import compare as compare
-    from gan_style.evaluation import evaluate as evaluate
+    from gan_style.evaluation.measure import evaluate as evaluate
     from gan_style.styles import Style as Style
     from gan_style.training.launch import Run as Run
     from gan_style.training.launch import train as train
-    from gan_style.translator import Translator as Translator
-    from gan_style.translator import load as load
+    from gan_style.translation.translator import Translator as Translator
+    from gan_style.translation.translator import load as load
 
 __version__ = "0.1.0"
 
 HOMES = {
-    "load": "gan_style.translator",
-    "Translator": "gan_style.translator",
+    "load": "gan_style.translation.translator",
+    "Translator": "gan_style.translation.translator",
     "Style": "gan_style.styles",
-    "evaluate": "gan_style.evaluation",
+    "evaluate": "gan_style.evaluation.measure",
     "compare": "gan_style.cli.compare",
     "train": "gan_style.training.launch",
     "Run": "gan_style.training.launch",

@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from gan_style import memory, runs
 from gan_style.config import build
 from gan_style.errors import CheckpointError, ConfigError, WriteError
-from gan_style.files import atomic_file, explained, listed
+from gan_style.io.files import atomic_file, explained, listed
+from gan_style.io.safe_io import parse_json
 from gan_style.method import Direction, TrainedMethod
-from gan_style.reading import parse_json
 
 Kind = Literal["raw", "ema", "best"]  # of weights: as trained, averaged, of the lowest KID
 # What is raised on files that are broken, or made to look like ours; torch's are RuntimeErrors.

@@ -32,11 +32,9 @@ from typing import Any, cast
 import torch
 
 import gan_style
-from gan_style import checkpoint, command, config, evaluation, methods, metrics, runs
+from gan_style import checkpoint, command, config, methods, runs
 from gan_style.config import LONGEST, at_least, at_most, did_you_mean
-from gan_style.errors import ConfigError, DataError, Interrupted, UserError, printable
-from gan_style.files import atomic_folder, listed, write_json
-from gan_style.images import (
+from gan_style.data.images import (
     ImageError,
     image_size,
     left_out,
@@ -49,10 +47,7 @@ from gan_style.images import (
     to_array,
     without_images,
 )
-from gan_style.method import BACK, Direction, Paper, TrainedMethod
-from gan_style.metrics import kid
-from gan_style.pages.record import REAL, UNCHANGED
-from gan_style.pairs import (
+from gan_style.data.pairs import (
     STEM,
     check_pattern,
     draw_pairs,
@@ -60,9 +55,15 @@ from gan_style.pairs import (
     read_pairs,
     write_pairs,
 )
+from gan_style.errors import ConfigError, DataError, Interrupted, UserError, printable
+from gan_style.evaluation import measure, metrics
+from gan_style.evaluation.metrics import kid
+from gan_style.io.files import atomic_folder, listed, write_json
+from gan_style.io.safe_io import read_json
+from gan_style.method import BACK, Direction, Paper, TrainedMethod
 from gan_style.precision import Precision, choose
 from gan_style.progress import STDERR
-from gan_style.reading import read_json
+from gan_style.report.record import REAL, UNCHANGED
 from gan_style.signals import postponed
 
 GAN_STYLE = (sys.executable, "-m", "gan_style")
@@ -389,21 +390,21 @@ def compare(
     work, report = comparison.results / "compare", comparison.results / "report"
     folders = {"content": str(content), "style": str(style), "collection": str(collection)}
     _refuse_foreign(report, folders)
-    columns = evaluation.choose([*filter(None, config.entries(comparison.metrics))])
+    columns = measure.choose([*filter(None, config.entries(comparison.metrics))])
     for folder in dict.fromkeys((content, style, collection)):
         if line := left_out(folder):
             say(line)
     pairs = make_pairs(work, content, style, comparison, say)
     say(f"{len(pairs.rows)} contents of {content}, each with a style of {style}")
     partly = read_in_part([*pairs.drawn, *real])
-    if part := evaluation.part_note(partly, pairs.folder / "read_in_part.txt"):
+    if part := measure.part_note(partly, pairs.folder / "read_in_part.txt"):
         say(part)
     for label in redo:
         if label not in [entry.label for entry in entries]:
             known = did_you_mean(label, [entry.label for entry in entries])
             raise ConfigError(f"--redo has {label!r}: {known}")
         Stages(work / label, say).forget()
-    how = evaluation.How(
+    how = measure.How(
         device=device,
         size=comparison.size,
         seed=comparison.seed,
@@ -435,11 +436,11 @@ def compare(
         report / "metrics.json",
         {
             "title": comparison.title or f"{content} towards {collection}",
-            "made_by": evaluation.made_by(device),
+            "made_by": measure.made_by(device),
             "command": typed,
             "protocol": {
                 "size": how.size,
-                "resize": evaluation.resizing(how),
+                "resize": measure.resizing(how),
                 "seed": how.seed,
                 "side": comparison.side,
                 "rows": comparison.rows,
@@ -454,7 +455,7 @@ def compare(
                 }
                 for row in pairs.rows
             ],
-            "metrics": {key: evaluation.describe(column) for key, column in columns.items()},
+            "metrics": {key: measure.describe(column) for key, column in columns.items()},
             "methods": rows,
         },
     )
@@ -626,7 +627,7 @@ class Bench:
     pairs: Pairs
     real: Sequence[Path]  # the target collection
     columns: Mapping[str, metrics.Column]
-    how: evaluation.How
+    how: measure.How
     work: Path
     say: Callable[[str], None]
 
@@ -671,7 +672,7 @@ class Bench:
         """The row of images that no method made, with those numbers that mean something."""
         pairs = zip(images, self.pairs.contents, self.pairs.styles, strict=True)
         samples = [
-            evaluation.Sample(name=image.name, translated=image, content=content, style=style)
+            measure.Sample(name=image.name, translated=image, content=content, style=style)
             for image, content, style in pairs
         ]
         columns = {
@@ -692,13 +693,13 @@ class Bench:
     def _report(self) -> Path:
         return self.comparison.results / "report"
 
-    def _outside(self, entry: Entry) -> list[evaluation.Sample]:
-        return evaluation.match(
+    def _outside(self, entry: Entry) -> list[measure.Sample]:
+        return measure.match(
             Path(entry.translated), self.pairs.content, self.pairs.style, self.pairs.file,
             pattern=str(entry.options.get(PATTERN, STEM)),
         )  # fmt: skip
 
-    def _ours(self, entry: Entry, stages: "Stages", row: Row) -> list[evaluation.Sample]:
+    def _ours(self, entry: Entry, stages: "Stages", row: Row) -> list[measure.Sample]:
         """Train, translate, there and back, and time a method of this package."""
         folder = stages.folder
         source = [f"--method={entry.method}"]
@@ -749,7 +750,7 @@ class Bench:
         published = row["cost"].pop("weights", [])
         if not run and published:
             row["weights"] = f"published ones: {', '.join(published)}"
-        return evaluation.match(
+        return measure.match(
             made, self.pairs.content, own or self.pairs.style, self.pairs.file, reconstructed=back
         )
 
@@ -824,7 +825,7 @@ class Bench:
         cost: dict[str, Any] = {}
         typed = [*GAN_STYLE, "cost", *options, f"--sizes={','.join(self.comparison.sides)}"]
         typed += [f"--limit={self.comparison.cost_limit}", f"--out={out}", *self._device]
-        machine = evaluation.machine(self.how.device)
+        machine = measure.machine(self.how.device)
         key = fingerprint([typed[len(GAN_STYLE) :], machine, precision], weights_files)
         try:
             stages.do("cost", key, lambda _: call([*typed, "--overwrite"]), out)
@@ -840,7 +841,7 @@ class Bench:
     def _evaluate(
         self,
         stages: "Stages",
-        samples: Sequence[evaluation.Sample],
+        samples: Sequence[measure.Sample],
         columns: Mapping[str, metrics.Column],
         row: Row,
     ) -> dict[str, Any]:
@@ -852,27 +853,27 @@ class Bench:
             for path in (each.translated, each.content, each.style, each.reconstruction)
             if path
         ]
-        halves = [evaluation.HALVES, kid.SUBSET]
+        halves = [measure.HALVES, kid.SUBSET]
         ranges = [str(column.info.range) for _, column in sorted(columns.items())]
         how = [self.how.size, self.how.seed, sorted(columns), halves, ranges]
         key = fingerprint(how, [*images, *self.real])
 
         def evaluate(resume: bool) -> bool:
             del resume
-            cache, seen = self.work / "features", evaluation.Seen()
-            found = evaluation.compute(samples, self.real, columns, self.how, cache, seen)
-            bad = evaluation.bad_note(seen, stages.folder / "left_out.txt")
+            cache, seen = self.work / "features", measure.Seen()
+            found = measure.compute(samples, self.real, columns, self.how, cache, seen)
+            bad = measure.bad_note(seen, stages.folder / "left_out.txt")
             real = set(self.real)  # of which it is said once for all rows
             own = {path: note for path, note in seen.notes.items() if path not in real}
-            part = evaluation.part_note(own, stages.folder / "read_in_part.txt")
-            shapes = evaluation.shapes_note(samples, seen)
+            part = measure.part_note(own, stages.folder / "read_in_part.txt")
+            shapes = measure.shapes_note(samples, seen)
             notes = [note for note in (shapes, part, bad) if note]
-            made_by = evaluation.made_by(self.how.device)
+            made_by = measure.made_by(self.how.device)
             write_json(out, {"made_by": made_by, "values": found, "notes": notes})
-            return not any(evaluation.WITHOUT in each.get("missing", "") for each in found.values())
+            return not any(measure.WITHOUT in each.get("missing", "") for each in found.values())
 
         stages.do("evaluate", key, evaluate, out)
-        now = _libraries(evaluation.made_by(self.how.device))
+        now = _libraries(measure.made_by(self.how.device))
         try:
             record = read_json(out)
             then, found = _libraries(record["made_by"]), dict(record["values"])
@@ -1004,7 +1005,7 @@ def _reason(tail: str, code: int) -> str:
 def fingerprint(values: Sequence[Any], paths: Sequence[Path]) -> str:
     """A name of everything that a result hangs on: values, and the content of files."""
     parts = [gan_style.__version__, json.dumps(values, sort_keys=True, default=str)]
-    parts += map(evaluation.checksum, paths)
+    parts += map(measure.checksum, paths)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -1110,7 +1111,7 @@ def _libraries(made_by: Mapping[str, Any]) -> dict[str, str]:
     return {**others, **made_by["libraries"]}
 
 
-def _enlarged(samples: Sequence[evaluation.Sample]) -> list[str]:
+def _enlarged(samples: Sequence[measure.Sample]) -> list[str]:
     """A note of translations that are smaller than what they were made from."""
     few = 0
     for sample in samples:

@@ -21,7 +21,7 @@ from PIL import ImageColor
 
 from gan_style import reference
 from gan_style.errors import ConfigError
-from gan_style.reading import read_text
+from gan_style.io.safe_io import read_text
 
 # What an option may ask for, beyond which it is a mistake, or somebody's who means harm.
 LONGEST = 16_384  # pixels, of a side

@@ -18,8 +18,8 @@ from filelock import FileLock, Timeout
 import gan_style
 from gan_style.config import PARTS, RESUMABLE, DataConfig, build
 from gan_style.errors import CheckpointError, ConfigError
-from gan_style.files import atomic_file, explained, make_writable, write_json
-from gan_style.reading import parse_json, read_json, read_text
+from gan_style.io.files import atomic_file, explained, make_writable, write_json
+from gan_style.io.safe_io import parse_json, read_json, read_text
 
 # Of a config.json: it has 3 kB, and 500 bytes more each time that the run is gone on with.
 MOST_BYTES = 10_000_000

@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gan_style.config import entries
-from gan_style.errors import ConfigError, DataError
-from gan_style.images import (
+from gan_style.data.images import (
     ImageError,
     Picture,
     TooDarkError,
@@ -28,7 +27,8 @@ from gan_style.images import (
     to_array,
     to_tensor,
 )
-from gan_style.statistics import guide
+from gan_style.errors import ConfigError, DataError
+from gan_style.maths.statistics import guide
 
 STYLE_FILE = 30  # bytes a pixel of a style as it was read: in 8 bits, as a tensor, and padded
 CHROMA = 32  # levels between the channels of a grey mask: a JPEG may have some

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from filelock import FileLock
 
 from gan_style.config import did_you_mean
-from gan_style.downloads import DownloadError, download_file, download_package, sha256_of
 from gan_style.errors import ConfigError, UserError
-from gan_style.files import atomic_file
-from gan_style.reading import read_bytes
+from gan_style.io.downloads import DownloadError, download_file, download_package, sha256_of
+from gan_style.io.files import atomic_file
+from gan_style.io.safe_io import read_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from gan_style import config, weights
 from gan_style.config import DataConfig, TrainConfig
+from gan_style.data.images import list_images, load_image, to_array, to_tensor
 from gan_style.errors import ConfigError, DataError
-from gan_style.images import list_images, load_image, to_array, to_tensor
 from gan_style.method import Batch
 from gan_style.methods import adain
 from gan_style.nn.decoders import adain_decoder

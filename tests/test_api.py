@@ -14,8 +14,10 @@ from PIL import Image
 from test_training import same, weights
 
 import gan_style
-from gan_style import compare, evaluate, images, load, styles, train, translator
+from gan_style import compare, evaluate, load, styles, train
+from gan_style.data import images
 from gan_style.errors import CheckpointError, ConfigError, DataError
+from gan_style.translation import translator
 
 FAST = TINY | {"precision": "fp32", "kid_every": 0, "sample_every": 0}
 SMALL = {key: GATYS[key] for key in GATYS if key != "method"}

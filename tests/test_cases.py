@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import GATYS
 
-from gan_style.images import ImageError, load_image
+from gan_style.data.images import ImageError, load_image
 
 DATA = Path(__file__).parent / "data"
 IMAGES = DATA / "images"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gan_style.colour import (
+from gan_style.maths.colour import (
     COLOUR_MAPS,
     Colours,
     after,
@@ -16,7 +16,7 @@ from gan_style.colour import (
     match_luma,
     with_luma,
 )
-from gan_style.statistics import covariance, mean, mean_std
+from gan_style.maths.statistics import covariance, mean, mean_std
 
 
 def image_of(seed, n=1, h=6, w=7, low=0.0, high=1.0):

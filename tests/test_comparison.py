@@ -16,9 +16,10 @@ import torch
 from conftest import TINY
 from PIL import Image
 
-from gan_style import comparison, evaluation, runs
+from gan_style import comparison, runs
 from gan_style.cli.compare import _refusals
 from gan_style.errors import ConfigError, DataError, Interrupted
+from gan_style.evaluation import measure as evaluation
 
 ROOT = Path(__file__).parents[1]
 CHEAP = "ssim,psnr,colour_histogram,sliced_wasserstein,cycle_l1"  # need no weights

@@ -10,10 +10,11 @@ from typing import Literal, get_args
 import pytest
 from conftest import ROOT
 
-from gan_style import command, comparison, config, evaluation, methods
+from gan_style import command, comparison, config, methods
 from gan_style.cli import translate
 from gan_style.config import DataConfig, Preprocess, TrainConfig, convert, describe
 from gan_style.errors import ConfigError
+from gan_style.evaluation import measure as evaluation
 from gan_style.training import launch
 
 Count = Literal[16, 19]

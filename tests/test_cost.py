@@ -9,9 +9,10 @@ import torch
 from test_methods import NAMES, make
 from torch import nn
 
-from gan_style import cost, memory, methods
+from gan_style import memory, methods
+from gan_style.data.images import save_png
 from gan_style.errors import ConfigError, TrainingError
-from gan_style.images import save_png
+from gan_style.evaluation import cost
 from gan_style.maths.descent import Step
 from gan_style.method import Method, OptimisedMethod, TrainedMethod
 

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from gan_style.config import DataConfig
-from gan_style.data import (
+from gan_style.data.images import resize, to_tensor
+from gan_style.data.stream import (
     DomainPair,
     domain_from_folder,
     domain_from_lists,
@@ -17,7 +18,6 @@ from gan_style.data import (
     domain_from_two_folders,
 )
 from gan_style.errors import DataError
-from gan_style.images import resize, to_tensor
 
 
 def flat_domain(folder, count_a=5, count_b=3, size=(40, 40)):
@@ -247,9 +247,9 @@ def test_bad_images_are_all_named_before_training(toy):
 def test_an_image_that_scaling_would_blow_up_is_named(toy, monkeypatch):
     Image.new("RGB", (1, 300)).save(toy / "trainA" / "line.png")
     options = {"preprocess": "scale_width", "load_size": 36}
-    monkeypatch.setattr("gan_style.data.PIXELS", 36 * 10800)
+    monkeypatch.setattr("gan_style.data.stream.PIXELS", 36 * 10800)
     assert len(pair(toy, **options).domain.trainA) == 7
-    monkeypatch.setattr("gan_style.data.PIXELS", 36 * 10800 - 1)
+    monkeypatch.setattr("gan_style.data.stream.PIXELS", 36 * 10800 - 1)
     with pytest.raises(DataError, match=r"line.png: 1x300 pixels would be scaled to 36x10800, wh"):
         pair(toy, **options)
 
@@ -273,7 +273,7 @@ def test_a_long_image_isnt_scaled_beyond_a_bound(tmp_path, size, scaled):
 
 
 def test_images_and_styles_have_the_same_bound():
-    from gan_style.data import LONG
+    from gan_style.data.stream import LONG
     from gan_style.methods import adain
 
     assert LONG == adain.LONG
@@ -330,7 +330,7 @@ def test_the_cache_keeps_to_its_bound(toy):
 
 def test_a_cached_image_is_not_decoded_again(toy, monkeypatch):
     data = pair(toy)
-    monkeypatch.setattr("gan_style.data.read_picture", None)
+    monkeypatch.setattr("gan_style.data.stream.read_picture", None)
     data.item(0)
 
 

@@ -26,9 +26,9 @@ import pytest
 from data_tools import archives, download, museum
 from data_tools.archives import ArchiveError
 from data_tools.download import Dataset
-from gan_style import downloads
 from gan_style.command import call
 from gan_style.errors import ConfigError, DataError, Interrupted, UserError
+from gan_style.io import downloads
 
 IMAGES = {
     "trainA/1.jpg": b"apple" * 5000,

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from gan_style.config import DataConfig
-from gan_style.data import DomainPair, _pipeline, domain_from_folder
-from gan_style.images import to_tensor
+from gan_style.data.images import to_tensor
+from gan_style.data.stream import DomainPair, _pipeline, domain_from_folder
 
 CROPPING = ("resize_and_crop", "crop", "scale_width_and_crop", "scale_shorter_and_crop")
 WHOLE = ("resize", "scale_width", "none")

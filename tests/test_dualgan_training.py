@@ -14,8 +14,8 @@ from test_training import events, same, weights
 from torch import nn
 
 from gan_style import checkpoint
-from gan_style.data import Domain
-from gan_style.images import load_image, to_array
+from gan_style.data.images import load_image, to_array
+from gan_style.data.stream import Domain
 from gan_style.method import Batch, TrainedMethod
 from gan_style.methods import dualgan as method
 from gan_style.training.step import Players

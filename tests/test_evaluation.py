@@ -16,11 +16,15 @@ import torch
 from PIL import Image
 from torch import nn
 
-from gan_style import evaluation, home, metrics, pairs, translation, weights
+from gan_style import home, weights
+from gan_style.data import pairs
+from gan_style.data.images import list_images
 from gan_style.errors import ConfigError, DataError
-from gan_style.images import list_images
-from gan_style.metric import PairMetric, SetMetric
-from gan_style.metrics import _features
+from gan_style.evaluation import measure as evaluation
+from gan_style.evaluation import metrics
+from gan_style.evaluation.metric import PairMetric, SetMetric
+from gan_style.evaluation.metrics import _features
+from gan_style.translation import jobs as translation
 
 ROOT = Path(__file__).parents[1]
 SIDE = 32
@@ -516,7 +520,7 @@ def test_what_is_read_in_part_is_said_once_also_of_features_that_were_kept(evalu
     [
         "import gan_style.pages.plots",
         pytest.param(
-            "import torch; from gan_style.metrics import _ssim; "
+            "import torch; from gan_style.evaluation.metrics import _ssim; "
             "_ssim.similarity(*2 * [torch.zeros(1, 1, 16, 16)])",
             marks=pytest.mark.slow,  # torchmetrics takes seconds
         ),

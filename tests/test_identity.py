@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 from test_training import same, weights
 
-from gan_style import checkpoint, data, runs
+from gan_style import checkpoint, runs
 from gan_style.config import PARTS
-from gan_style.data import domain_from_folder, domain_from_lists, domain_from_two_folders
+from gan_style.data import stream as data
+from gan_style.data.stream import domain_from_folder, domain_from_lists, domain_from_two_folders
 from gan_style.methods import cyclegan
 
 

@@ -12,9 +12,9 @@ import torch
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngImageFile
 
-from gan_style import images
+from gan_style.data import images
+from gan_style.data.images import ImageError, load_image
 from gan_style.errors import DataError, Interrupted, printable
-from gan_style.images import ImageError, load_image
 
 
 def pixels(path, **options):

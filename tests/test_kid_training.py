@@ -17,11 +17,12 @@ from test_training import events, same, weights
 from torch import nn
 
 from data_tools import synth
-from gan_style import checkpoint, data
+from gan_style import checkpoint
+from gan_style.data import stream as data
+from gan_style.data.images import list_images, load_image, save_png, to_array, to_tensor
 from gan_style.errors import CheckpointError, Interrupted
-from gan_style.images import list_images, load_image, save_png, to_array, to_tensor
+from gan_style.evaluation.metrics import _features, kid
 from gan_style.methods import cyclegan, dualgan
-from gan_style.metrics import _features, kid
 from gan_style.training import kid as kid_training
 from gan_style.training import log, loop, reader
 from gan_style.training.state import State
@@ -811,7 +812,7 @@ def test_progress_is_written_for_other_programs(train_kid, kids, signal_in_step)
 
 def scorer(method, domain, count=4):
     from gan_style.config import DataConfig
-    from gan_style.data import DomainPair, domain_from_folder
+    from gan_style.data.stream import DomainPair, domain_from_folder
 
     data = DomainPair(domain_from_folder(domain), DataConfig(size=32, preprocess="crop"), seed=0)
     return kid_training.Scorer(method, data, count, Pooled())

@@ -14,13 +14,13 @@ import torch
 from conftest import TINY
 from PIL import Image
 
-from gan_style import data as module
 from gan_style import runs
 from gan_style.config import PARTS, DataConfig
-from gan_style.data import Domain, DomainPair, domain_from_folder, with_absent
+from gan_style.data import stream as module
+from gan_style.data.images import ImageError
+from gan_style.data.stream import Domain, DomainPair, domain_from_folder, with_absent
 from gan_style.errors import DataError
-from gan_style.files import listed
-from gan_style.images import ImageError
+from gan_style.io.files import listed
 from gan_style.methods import cyclegan
 from gan_style.training import reader
 from gan_style.training.reader import Reader

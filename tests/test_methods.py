@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from gan_style import checkpoint, command, config, methods
 from gan_style.config import DataConfig, TrainConfig
+from gan_style.data.images import save_png
 from gan_style.errors import CheckpointError, ConfigError
-from gan_style.images import save_png
 from gan_style.method import Batch, Method, OptimisedMethod, Paper, TrainedMethod
 from gan_style.styles import Style
 from gan_style.weights import known as known_weights

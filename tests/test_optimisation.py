@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gan_style import colour, optimisation
+from gan_style.data.images import load_image, to_array, to_tensor
 from gan_style.errors import CheckpointError, Interrupted
-from gan_style.images import load_image, to_array, to_tensor
-from gan_style.maths import descent
+from gan_style.maths import colour, descent
 from gan_style.maths.descent import Step
 from gan_style.method import OptimisedMethod
 from gan_style.methods import gatys
 from gan_style.styles import Style
+from gan_style.translation import optimisation
 
 # Two shallow layers and two scales: 24 and 48 pixels, three iterations and two.
 SMALL = {

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_style import metrics, weights
+from gan_style import weights
 from gan_style.errors import DataError
-from gan_style.metric import Info, PairMetric
-from gan_style.metrics import cfsd, colour_histogram, edge_ssim
+from gan_style.evaluation import metrics
+from gan_style.evaluation.metric import Info, PairMetric
+from gan_style.evaluation.metrics import cfsd, colour_histogram, edge_ssim
 from gan_style.nn.vgg import VGG
 
 # Pixels on a side; 1 where there is nothing to refuse.

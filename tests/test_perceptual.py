@@ -14,7 +14,7 @@ from gan_style.losses.perceptual import (
     content_loss,
     total_variation,
 )
-from gan_style.statistics import (
+from gan_style.maths.statistics import (
     covariance,
     gaussian_mmd2,
     gaussian_wasserstein2,

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from gan_style import strips, weights
+from gan_style.data.images import list_images, load_image, save_png, to_array
 from gan_style.errors import ConfigError
-from gan_style.images import list_images, load_image, save_png, to_array
 from gan_style.method import Batch
 from gan_style.methods import quick
 from gan_style.nn.decoders import Painter, adain_decoder

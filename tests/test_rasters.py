@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_style import images, rasters
-from gan_style.images import ImageError, load_image, read_picture
+from gan_style.data import images, rasters
+from gan_style.data.images import ImageError, load_image, read_picture
 
 DATA = Path(__file__).parent / "data" / "rasters"
 

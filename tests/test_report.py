@@ -18,9 +18,9 @@ import pytest
 from comparisons import failed, method, of_pairs, of_set, reference, seconds
 from PIL import Image
 
-from gan_style import report, vote
 from gan_style.errors import ConfigError, DataError
-from gan_style.pages import answers, figures, pictures, plots, record, tables, words
+from gan_style.report import answers, figures, pictures, plots, record, tables, vote, words
+from gan_style.report import page as report
 
 ROOT = Path(__file__).parent.parent
 HOSTILE = '<script>alert("1")</script>'
@@ -923,7 +923,7 @@ def test_the_same_comparison_makes_the_same_files(small, tmp_path):
 def test_every_file_of_the_pages_is_installed():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    patterns = setup["options.package_data"]["gan_style.pages"].split(", ")
+    patterns = setup["options.package_data"]["gan_style.report"].split(", ")
     for path in (ROOT / "gan_style" / "pages").iterdir():
         if path.is_file() and path.suffix != ".py":
             assert any(fnmatch(path.name, pattern) for pattern in patterns), path.name

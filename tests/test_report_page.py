@@ -6,7 +6,7 @@ import comparisons
 import pytest
 from comparisons import failed, method, of_pairs, of_set, reference
 
-from gan_style import report
+from gan_style.report import page as report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -12,11 +12,12 @@ from PIL import Image
 from scipy import linalg, ndimage, stats
 from torch import Tensor, nn
 
-from gan_style import metrics, weights
+from gan_style import weights
+from gan_style.data.images import spread, to_array, to_tensor
 from gan_style.errors import ConfigError, DataError
-from gan_style.images import spread, to_array, to_tensor
-from gan_style.metric import Info, SetMetric
-from gan_style.metrics import _features, fid, kid, precision_recall, sliced_wasserstein
+from gan_style.evaluation import metrics
+from gan_style.evaluation.metric import Info, SetMetric
+from gan_style.evaluation.metrics import _features, fid, kid, precision_recall, sliced_wasserstein
 
 SETS = ("fid", "kid", "precision_recall", "sliced_wasserstein")
 BEST = {"fid": 0.0, "precision_recall": 1.0, "sliced_wasserstein": 0.0}

@@ -6,7 +6,7 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 from gan_style.errors import DataError
-from gan_style.statistics import (
+from gan_style.maths.statistics import (
     adain,
     covariance,
     gaussian_map,

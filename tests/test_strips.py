@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from gan_style import memory, methods, strips, translation
+from gan_style import memory, methods, strips
 from gan_style.errors import UserError
 from gan_style.nn.blocks import InstanceNorm, ReflectionPad, ThinConv2d
 from gan_style.nn.decoders import adain_decoder
@@ -19,6 +19,7 @@ from gan_style.nn.generators import ResnetGenerator, UnetGenerator
 from gan_style.nn.transform_net import TransformNet
 from gan_style.nn.vgg import VGG
 from gan_style.styles import Style
+from gan_style.translation import jobs as translation
 
 CPU = torch.device("cpu")
 LAYERS = {

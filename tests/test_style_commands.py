@@ -13,7 +13,7 @@ from conftest import GATYS
 from PIL import Image
 
 from gan_style import command, memory, weights
-from gan_style.images import load_image, to_array
+from gan_style.data.images import load_image, to_array
 from gan_style.methods import adain
 from gan_style.nn.decoders import adain_decoder
 from gan_style.nn.vgg import VGG

@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from gan_style import images, pairs, translation
+from gan_style.data import images, pairs
+from gan_style.data.images import load_image, to_array
 from gan_style.errors import DataError, UserError
-from gan_style.images import load_image, to_array
 from gan_style.method import Method
+from gan_style.translation import jobs as translation
 
 
 class Darker(Method):

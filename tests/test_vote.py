@@ -14,8 +14,8 @@ import pytest
 from conftest import ROOT
 from PIL import Image, ImageColor
 
-from gan_style import vote
 from gan_style.errors import ConfigError, DataError
+from gan_style.report import vote
 
 COLOURS = {"cyclegan": "red", "gatys": "lime", "adain": "blue"}
 TIME = "2026-11-21T10:00:00.000Z"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from test_vote import data_of, key_of, write_comparison
 
-from gan_style import vote
+from gan_style.report import vote
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

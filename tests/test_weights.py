@@ -20,8 +20,9 @@ import torch
 from test_download import Server, contents, serving
 from torch import Tensor
 
-from gan_style import downloads, weights
+from gan_style import weights
 from gan_style.errors import ConfigError, Interrupted, UserError
+from gan_style.io import downloads
 from gan_style.weights import File, Package, Weights, WeightsError
 
 CONTENT = b"weights " * 5000  # 40000 bytes

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from gan_style import command, config, methods
 from gan_style.config import DataConfig, TrainConfig
-from gan_style.data import DomainPair, domain_from_folder
+from gan_style.data.stream import DomainPair, domain_from_folder
 from gan_style.training import launch
 from gan_style.training.kid import Scorer
 from gan_style.training.loop import Trainer

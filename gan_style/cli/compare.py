@@ -30,7 +30,8 @@ def compare(config: str, redo: str = "", **options: Any) -> Path:
         redo: labels of methods to do anew all the same, joined by commas.
         options: any option of the comparison, over the file's: --pairs 8.
     """
-    from gan_style import comparison, devices, report
+    from gan_style import comparison, devices
+    from gan_style.report import page as report
 
     options = {key: str(value) for key, value in options.items()}
     what, methods_of_it = comparison.read(Path(config), options, _refusals)
@@ -52,8 +53,9 @@ def compare(config: str, redo: str = "", **options: Any) -> Path:
 
 def _refusals(compared, entry) -> Iterator[str]:  # type: ignore[no-untyped-def]  # imported late
     """What can't be done of a comparison's table, by translate neither; each option by itself."""
-    from gan_style import checkpoint, comparison, translator
+    from gan_style import checkpoint, comparison
     from gan_style.method import OptimisedMethod, TrainedMethod
+    from gan_style.translation import translator
 
     yield from comparison.refusals(compared, entry)
     if entry.translated:

@@ -53,9 +53,9 @@ def cost(
     if out and Path(out).exists() and not overwrite:
         raise DataError(f"{out} is there already: give another --out, or --overwrite")
     chosen = choose(cost, run, method, weights, options)
-    from gan_style import cost as costs
     from gan_style import devices
-    from gan_style.files import write_json
+    from gan_style.evaluation import cost as costs
+    from gan_style.io.files import write_json
     from gan_style.precision import choose as choose_precision
     from gan_style.weights import known, used
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from gan_style.cli.shared import say_left_out
 from gan_style.config import at_least, entries
 from gan_style.errors import DataError, printable
-from gan_style.files import make_writable
+from gan_style.io.files import make_writable
 
 
 def evaluate(
@@ -66,25 +66,25 @@ def evaluate(
     path = Path(out) if out else Path(translated) / "metrics.json"
     if path.exists() and not overwrite:
         raise DataError(f"{path} is there already: give another --out, or --overwrite")
-    from gan_style import evaluation
-    from gan_style.files import write_json
+    from gan_style.evaluation import measure
+    from gan_style.io.files import write_json
 
     target = collection or (style if style and Path(style).is_dir() else "")
     say_left_out(*map(Path, filter(None, (translated, content, target))))
     make_writable(path.parent)
-    found = evaluation.evaluate(
+    found = measure.evaluate(
         translated, content, style=style or None, collection=target or None, pairs=pairs or None,
         truth=truth or None, reconstructed=reconstructed or None, metrics=entries(metrics),
         size=size, seed=seed, batch_size=batch_size, workers=workers, device=device,
         features=features or None, pattern=pattern,
     )  # fmt: skip
     write_json(path, found.record)
-    print("\n".join(evaluation.lines(found.columns, found.values)))
+    print("\n".join(measure.lines(found.columns, found.values)))
     if left := 0 if pairs else found.record["protocol"]["untranslated"]:
         print(f"{left} of {found.contents} contents have no translation")
-    bad = evaluation.bad_note(found.seen, path.with_suffix(".left_out.txt"))
-    part = evaluation.part_note(found.seen.notes, path.with_suffix(".read_in_part.txt"))
-    shapes = evaluation.shapes_note(found.samples, found.seen)
+    bad = measure.bad_note(found.seen, path.with_suffix(".left_out.txt"))
+    part = measure.part_note(found.seen.notes, path.with_suffix(".read_in_part.txt"))
+    shapes = measure.shapes_note(found.samples, found.seen)
     for note in filter(None, (shapes, part, bad)):
         print(printable(note))
-    print(f"{evaluation.measured(found.values, found.samples)}, numbers in {path}")
+    print(f"{measure.measured(found.values, found.samples)}, numbers in {path}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gan_style.config import at_least, entries
 from gan_style.errors import ConfigError, DataError
-from gan_style.files import listed
+from gan_style.io.files import listed
 
 
 def grid(
@@ -33,8 +33,8 @@ def grid(
         per_row: contents in a row.
         pattern: what translations are called, as for translate.
     """
-    from gan_style import images
-    from gan_style.pairs import STYLE, called, check_pattern, output_files
+    from gan_style.data import images
+    from gan_style.data.pairs import STYLE, called, check_pattern, output_files
 
     at_least(1, count=count, cell=cell, per_row=per_row)
     if Path(out).suffix.lower() not in images.WRITTEN:

@@ -6,7 +6,7 @@ def list_metrics() -> None:
 
     Example: python -m gan_style metrics
     """
-    from gan_style import metrics
+    from gan_style.evaluation import metrics
 
     for key, column in metrics.columns().items():
         info = column.info

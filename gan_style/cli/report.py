@@ -16,6 +16,6 @@ def write_report(report: str, rows: int | None = None) -> None:
         rows: contents in its pictures; as before when not given.
     """
     at_least(1, rows=rows)
-    from gan_style import report as reports
+    from gan_style.report import page as reports
 
     print(f"report: {reports.write(Path(report), rows)}")

@@ -24,7 +24,7 @@ def choose(
     if method and weights != "raw":
         raise ConfigError(f"--weights is {weights!r}, but only a run has averaged or best weights")
 
-    from gan_style import translator
+    from gan_style.translation import translator
 
     return translator.of_run(run, weights, options) if run else translator.of_method(name, options)
 
@@ -46,7 +46,7 @@ def refuse_styles(name: str, **given: str) -> None:
 
 def say_left_out(*folders: Path) -> None:
     """Name the kinds of files in these folders that aren't read."""
-    from gan_style.images import left_out
+    from gan_style.data.images import left_out
 
     for folder in folders:
         if folder.is_dir() and (line := left_out(folder)):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from gan_style.cli.shared import Weights, choose, refuse_styles, say_left_out
 from gan_style.config import Wanted, at_least
 from gan_style.errors import ConfigError, DataError
-from gan_style.files import listed, make_writable
+from gan_style.io.files import listed, make_writable
 
 
 def translate(
@@ -86,11 +86,12 @@ def translate(
     chosen = choose(translate, run, method, weights, options)
     import torch
 
-    from gan_style import checkpoint, devices, translation
-    from gan_style.images import SUFFIXES
+    from gan_style import checkpoint, devices
+    from gan_style.data.images import SUFFIXES
+    from gan_style.data.pairs import STEM, STYLE, check_pattern
     from gan_style.method import OptimisedMethod
-    from gan_style.pairs import STEM, STYLE, check_pattern
     from gan_style.precision import choose as choose_precision
+    from gan_style.translation import jobs as translation
 
     check_pattern(pattern)
     name, module, method_config, record = chosen.name, chosen.module, chosen.config, chosen.record
@@ -213,7 +214,7 @@ def _contents_folder(content: Path) -> Path:
 
 def _single(path: Path, jobs: list[Any], format: str) -> tuple[Path, list[Any]]:
     """The folder and the job of one image that was given its file name."""
-    from gan_style.images import WRITTEN
+    from gan_style.data.images import WRITTEN
 
     if path.suffix.lower() not in WRITTEN:
         known = ", ".join(WRITTEN)

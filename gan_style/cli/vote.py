@@ -17,7 +17,7 @@ def vote(report: str, questions: int = 40, seed: int = 0, question: str = "") ->
         seed: of the choice of questions and sides; every rater has an order of their own.
         question: what raters are to answer; a general one when not given.
     """
-    from gan_style import vote as votes
+    from gan_style.report import vote as votes
 
     page = votes.write(Path(report), questions, seed, question or votes.QUESTION)
     print(f"page: {page}; its key, which raters must not see: {page.with_name(votes.KEY)}")

@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from gan_style.statistics import (
+from gan_style.maths.statistics import (
     GramNorm,
     covariance,
     gaussian_mmd2,

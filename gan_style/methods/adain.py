@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 from gan_style import strips
 from gan_style.config import LONGEST, at_least, at_most
+from gan_style.data.images import LONG, PIXELS
 from gan_style.errors import ConfigError, DataError
-from gan_style.images import LONG, PIXELS
 from gan_style.losses import perceptual
 from gan_style.maths.pyramid import resized
+from gan_style.maths.statistics import adain, mean_std
 from gan_style.method import Batch, Paper, Side, TrainedMethod
 from gan_style.nn.decoders import adain_decoder
 from gan_style.nn.vgg import VGG, Family
-from gan_style.statistics import adain, mean_std
 from gan_style.styles import STYLE_FILE, Style, Styles, position_weights, shares, styles_of
 
 PAPER = Paper(

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from gan_style import strips
 from gan_style.config import LONGEST, at_least, at_most, entries
+from gan_style.data.images import read_picture, resize, to_array, to_tensor
 from gan_style.errors import ConfigError, DataError
-from gan_style.images import read_picture, resize, to_array, to_tensor
 from gan_style.losses import perceptual
 from gan_style.losses.perceptual import Statistic
 from gan_style.method import Batch, Paper, Side, TrainedMethod

@@ -48,12 +48,12 @@ from gan_style import strips, weights
 from gan_style.config import at_least, at_most, did_you_mean
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
+from gan_style.maths.statistics import gaussian_map, in_full_precision
 from gan_style.method import BACK, ENDS, Batch, Direction, Paper, Side, TrainedMethod
 from gan_style.nn.blocks import frozen
 from gan_style.nn.decoders import Painter
 from gan_style.nn.discriminators import FeatureDiscriminator
 from gan_style.nn.vgg import VGG
-from gan_style.statistics import gaussian_map, in_full_precision
 from gan_style.styles import Styles
 
 PAPER = Paper(

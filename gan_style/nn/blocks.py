@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_style.colour import luma
+from gan_style.maths.colour import luma
 
 
 def to_signed(images: Tensor, channels: int = 3) -> Tensor:

@@ -23,10 +23,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_style.data import Domain, DomainPair, NoImage
-from gan_style.images import same, spread
+from gan_style.data.images import same, spread
+from gan_style.data.stream import Domain, DomainPair, NoImage
+from gan_style.evaluation.metrics import _features, kid
 from gan_style.method import ENDS, Batch, Direction, Side, TrainedMethod
-from gan_style.metrics import _features, kid
 
 FEWEST = 4  # images a side, for `std`: halves of fewer have no pairs
 PIXELS_A_BATCH = 2**20  # on an accelerator: 11 images, or fewer large ones

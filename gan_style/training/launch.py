@@ -21,7 +21,7 @@ from gan_style.errors import (
     UserError,
     WriteError,
 )
-from gan_style.files import SHOWN, listed
+from gan_style.io.files import SHOWN, listed
 from gan_style.progress import Bar, say
 from gan_style.training.callbacks import Callback
 
@@ -242,7 +242,7 @@ def start(
     from accelerate.utils import GradientAccumulationPlugin, parse_flag_from_env, set_seed
 
     from gan_style import checkpoint, devices, precision
-    from gan_style.data import DomainPair, with_absent
+    from gan_style.data.stream import DomainPair, with_absent
     from gan_style.method import TrainedMethod
     from gan_style.training.kid import Scorer, obstacle
     from gan_style.training.loop import Trainer
@@ -507,7 +507,7 @@ def find_images(  # type: ignore[no-untyped-def]
     data: DataConfig, train: TrainConfig, sides, folder: Path | None, run: Path | None
 ):
     """The domain's files; a split of loose folders is made once and kept with the run."""
-    from gan_style import data as images
+    from gan_style.data import stream as images
 
     if run and (not folder or (run / "trainA.txt").exists()):
         if folder:
@@ -527,7 +527,7 @@ def find_images(  # type: ignore[no-untyped-def]
 
 def say_unread(pair, folders: list[Path]) -> None:  # type: ignore[no-untyped-def]
     """Name files that nothing reads, and those of which only a part is read."""
-    from gan_style.images import left_out
+    from gan_style.data.images import left_out
 
     lines = [left_out(folder) for folder in folders if folder.is_dir()]
     lines += [pair.cache.notes[path] for path in sorted(pair.cache.notes)]

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from gan_style import checkpoint, memory, runs
 from gan_style.curves import Curves
+from gan_style.data.images import from_tensor, grid, save_png
 from gan_style.errors import TrainingError, WriteError
-from gan_style.files import write_json
-from gan_style.images import from_tensor, grid, save_png
+from gan_style.io.files import write_json
 from gan_style.method import Batch
 from gan_style.training.state import State
 from gan_style.training.step import Turn

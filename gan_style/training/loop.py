@@ -17,7 +17,7 @@ from accelerate import Accelerator
 
 from gan_style import checkpoint, runs
 from gan_style.config import TrainConfig
-from gan_style.data import DomainPair
+from gan_style.data.stream import DomainPair
 from gan_style.errors import ConfigError, Interrupted, TrainingError, WriteError
 from gan_style.method import Batch, TrainedMethod
 from gan_style.progress import STDERR, Bar, say

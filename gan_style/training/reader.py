@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gan_style import runs
-from gan_style.data import DomainPair
-from gan_style.files import SHOWN
+from gan_style.data.stream import DomainPair
+from gan_style.io.files import SHOWN
 from gan_style.method import Batch
 from gan_style.progress import STDERR, say
 from gan_style.training.step import Players

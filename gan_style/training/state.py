@@ -15,10 +15,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from gan_style import checkpoint, devices, runs
-from gan_style.data import DomainPair
+from gan_style.data.images import same
+from gan_style.data.stream import DomainPair
 from gan_style.errors import CheckpointError, WriteError
-from gan_style.files import atomic_file, explained, sync, sync_files, write_json
-from gan_style.images import same
+from gan_style.io.files import atomic_file, explained, sync, sync_files, write_json
 from gan_style.training.kid import Scorer, Scores
 from gan_style.training.schedule import Progress
 from gan_style.training.step import Players

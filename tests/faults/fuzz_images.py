@@ -21,8 +21,8 @@ import psutil
 from PIL import Image
 
 from faults.bad_images import chunk, encoded, picture, srgb_profile
+from gan_style.data.images import load_image
 from gan_style.errors import DataError
-from gan_style.images import load_image
 
 MEMORY = 8 * 2**30  # bytes that reading one file may take: docs/data.md says 24 a pixel
 SMALL = (13, 9)  # every byte of a small file matters

@@ -32,9 +32,10 @@ from safetensors.torch import load_file
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tqdm import tqdm
 
-from gan_style import checkpoint, command, data, progress
+from gan_style import checkpoint, command, progress
+from gan_style.data import stream as data
+from gan_style.evaluation.metrics import _features
 from gan_style.methods import cyclegan
-from gan_style.metrics import _features
 from gan_style.training import launch, state
 
 BUDGET = 24  # images, which are steps

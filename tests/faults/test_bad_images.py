@@ -18,7 +18,7 @@ from PIL import Image
 
 from faults import bad_images, repetitions
 from gan_style.errors import printable
-from gan_style.files import SHOWN
+from gan_style.io.files import SHOWN
 
 pytestmark = pytest.mark.slow
 

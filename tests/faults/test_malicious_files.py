@@ -24,25 +24,17 @@ from torch import nn
 
 from data_tools import archives, synth
 from faults import malicious
-from gan_style import (
-    checkpoint,
-    comparison,
-    config,
-    downloads,
-    evaluation,
-    memory,
-    methods,
-    metrics,
-    optimisation,
-    pairs,
-    report,
-    runs,
-    vote,
-    weights,
-)
+from gan_style import checkpoint, comparison, config, memory, methods, runs, weights
 from gan_style.comparison import read as read_comparison
 from gan_style.config import DataConfig, TrainConfig
+from gan_style.data import pairs
 from gan_style.errors import CheckpointError, ConfigError, DataError, UserError
+from gan_style.evaluation import measure as evaluation
+from gan_style.evaluation import metrics
+from gan_style.io import downloads
+from gan_style.report import page as report
+from gan_style.report import vote
+from gan_style.translation import optimisation
 
 pytestmark = pytest.mark.slow
 

@@ -26,8 +26,9 @@ from PIL import Image
 from data_tools import synth
 from faults import harness, repetitions
 from faults.harness import ENVIRONMENT, OFTEN, Training, flags
-from gan_style import checkpoint, data
+from gan_style import checkpoint
 from gan_style.curves import Curves
+from gan_style.data import stream as data
 from gan_style.errors import DataError
 from gan_style.methods import cyclegan
 from gan_style.training import kid

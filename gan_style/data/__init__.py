@@ -1,0 +1,1 @@
+"""Images, and collections of them, as a stream."""

@@ -1,0 +1,1 @@
+"""Numbers: of translations, and of what a method costs."""

@@ -1,0 +1,1 @@
+"""Images through a method: what `load` returns, and folders of them."""
