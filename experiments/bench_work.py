@@ -9,7 +9,6 @@ input it says its peak memory.
 import json
 import os
 import re
-import resource
 import sys
 import tempfile
 import time
@@ -31,13 +30,13 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from gan_style import memory, precision
+from gan_style import devices, memory
 from gan_style.config import DataConfig, Wanted
 from gan_style.data.stream import DomainPair, domain_from_two_folders
+from gan_style.devices import Precision
 from gan_style.errors import UserError
 from gan_style.method import Batch, TrainedMethod
 from gan_style.methods import adain, cyclegan, dualgan, gatys, johnson
-from gan_style.precision import Precision, choose
 from gan_style.training.step import Players
 from gan_style.translation.jobs import translate
 
@@ -143,20 +142,6 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def peak_bytes(device: torch.device) -> int:
-    """Of all tensors on a GPU, else resident memory of this process.
-
-    Not by getrusage where Linux can tell: a process inherits the peak of the one that started it.
-    """
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
-    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
-        return int(found[1]) * 1024
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
-
-
 def build(case: Case, variant: str, chosen: Precision, device: torch.device, folder: Path) -> Once:
     """The work of a case by a variant, ready to be done; files of it go to an empty folder."""
     torch.manual_seed(0)
@@ -192,7 +177,7 @@ def _our_training(case: Case, chosen: Precision, device: torch.device) -> Once:
         cpu=device.type == "cpu", mixed_precision=chosen.replace("fp32", "no")
     )
     players = Players(method, accelerator)
-    order = precision.memory_format(chosen)
+    order = devices.memory_format(chosen)
     a, b = (each.contiguous(memory_format=order) for each in _pair(case, method, device))
 
     def once(meter: Meter) -> None:
@@ -253,7 +238,7 @@ def _our_gatys(case: Case, chosen: Precision, device: torch.device) -> Once:
     content, style = picture(case, device), picture(case, device, seed=1)
 
     def once(meter: Meter) -> None:
-        with torch.no_grad(), precision.autocast(chosen, device):
+        with torch.no_grad(), devices.autocast(chosen, device):
             for step in method.optimise(content, style):
                 if step.done == 1:
                     meter.begin()
@@ -395,7 +380,7 @@ def ceiling(device: torch.device, quick: bool) -> dict[str, float]:
     tries = 3 if quick and device.type == "cpu" else 10
     found = {}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        if name == "bf16" and choose("auto", device) != "bf16":
+        if name == "bf16" and devices.choose_precision("auto", device) != "bf16":
             continue
         rates = []
         for order in (torch.contiguous_format, torch.channels_last):
@@ -450,7 +435,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "cpu_flags": flags,
         "torch": torch.__version__,
-        "auto": precision.choose("auto", device),
+        "auto": devices.choose_precision("auto", device),
         "settings": settings,
     }
 
@@ -498,7 +483,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _serve(case: Case, variant: str, device: torch.device, warm_up: int, folder: Path) -> None:
-    chosen = precision.choose(cast("Wanted", case.variants[variant]), device)
+    chosen = devices.choose_precision(cast("Wanted", case.variants[variant]), device)
     once, meter = build(case, variant, chosen, device, folder), Meter(device)
     operations = 0.0
     for number in range(warm_up):
@@ -516,7 +501,7 @@ def _serve(case: Case, variant: str, device: torch.device, warm_up: int, folder:
             once(meter)
             times.append(meter.seconds)
         _say({"times": times})
-    _say({"peak_bytes": peak_bytes(device)})
+    _say({"peak_bytes": devices.peak(device)})
 
 
 def _say(answer: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gan_style import command
 from gan_style.config import Wanted, at_least
-from gan_style.precision import choose
+from gan_style.devices import choose_precision
 from gan_style.progress import Bar
 
 CPU = torch.device("cpu")
@@ -92,7 +92,7 @@ def floor(precision: Wanted = "auto", size: int = 256, tries: int = 7) -> None:
     at_least(32, size=size)
     case = Case(work="cyclegan", height=size, width=size)
     for variant in (PLAIN, "ours"):
-        chosen = "fp32" if variant == PLAIN else choose(precision, CPU)
+        chosen = "fp32" if variant == PLAIN else choose_precision(precision, CPU)
         once, meter, recorder = build(case, variant, chosen, CPU, Path()), Meter(CPU), Recorder()
         with recorder:
             once(meter)

@@ -32,7 +32,7 @@ from typing import Any, cast
 import torch
 
 import gan_style
-from gan_style import checkpoint, command, config, methods, runs
+from gan_style import checkpoint, command, config, devices, methods, runs
 from gan_style.config import LONGEST, at_least, at_most, did_you_mean
 from gan_style.data.images import (
     ImageError,
@@ -55,13 +55,13 @@ from gan_style.data.pairs import (
     read_pairs,
     write_pairs,
 )
+from gan_style.devices import Precision, choose_precision
 from gan_style.errors import ConfigError, DataError, Interrupted, UserError, printable
 from gan_style.evaluation import measure, metrics
 from gan_style.evaluation.metrics import kid
 from gan_style.io.files import atomic_folder, listed, write_json
 from gan_style.io.safe_io import read_json
 from gan_style.method import BACK, Direction, Paper, TrainedMethod
-from gan_style.precision import Precision, choose
 from gan_style.progress import STDERR
 from gan_style.report.record import REAL, UNCHANGED
 from gan_style.signals import postponed
@@ -731,7 +731,7 @@ class Bench:
         made = folder / "translated"
         # What auto comes to: another machine's images and seconds aren't those of this one.
         wanted = cast("config.Wanted", options.get("precision", "auto"))
-        precision = choose(wanted, self.how.device)
+        precision = choose_precision(wanted, self.how.device)
         self._translate(
             stages, "translate", made, self.pairs.content, [*source, *_flags(options)], precision,
             files, row, styles=paper.style == "image",
@@ -825,7 +825,7 @@ class Bench:
         cost: dict[str, Any] = {}
         typed = [*GAN_STYLE, "cost", *options, f"--sizes={','.join(self.comparison.sides)}"]
         typed += [f"--limit={self.comparison.cost_limit}", f"--out={out}", *self._device]
-        machine = measure.machine(self.how.device)
+        machine = devices.machine(self.how.device)
         key = fingerprint([typed[len(GAN_STYLE) :], machine, precision], weights_files)
         try:
             stages.do("cost", key, lambda _: call([*typed, "--overwrite"]), out)

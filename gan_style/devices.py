@@ -1,19 +1,34 @@
-"""The device to compute on, and why a GPU that is there can't be it.
+"""The device to compute on: in which numbers, how long, and in how much memory.
 
-Where torch can't use the GPU it takes none, with a warning at most, and what would take minutes
-takes days. Here that is a mistake to mend, unless the CPU was asked for.
+Where torch can't use a GPU that is there it takes none, with a warning at most, and what would take
+minutes takes days. Here that is a mistake to mend, unless the CPU was asked for.
+
+Weights, optimizers, losses and statistics are float32 always; in bf16 and fp16 it is convolutions
+and matrix products that are rounded, by torch's autocast.
 """
 
 import os
+import platform
 import re
 import shlex
 import sys
+import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
+import psutil
 import torch
 
+from gan_style.config import Wanted
 from gan_style.errors import ConfigError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# Instructions that multiply bf16, without which a CPU takes longer for it than for float32.
+CPU_FLAGS = ("avx512_bf16", "amx_bf16")
 
 NODES = Path("/dev")  # nvidia0, nvidia1, ... are the GPUs that a process, or container, may open
 DRIVER = Path("/sys/module/nvidia/version")
@@ -40,6 +55,96 @@ def find(wanted: str = "") -> torch.device:
 def name(device: torch.device) -> str:
     """cpu, or what the accelerator calls itself."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def machine(device: torch.device) -> str:
+    """The accelerator, or the processor and its cores."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = platform.processor() or platform.machine()
+    with suppress(OSError):  # Linux tells the processor's name here only
+        known = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+        model = known[1] if known else model
+    return f"{model}, {os.cpu_count()} cores"
+
+
+def now(device: torch.device) -> float:
+    """Seconds by a clock that begins anywhere, when the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+    return time.perf_counter()
+
+
+def peak(device: torch.device) -> int:
+    """The most bytes taken so far: of the accelerator, or by this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError):
+        if found := re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()):
+            return int(found[1]) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        info = psutil.Process().memory_info()
+        return int(getattr(info, "peak_wset", info.rss))
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def reset_peak(device: torch.device) -> None:
+    """Forget earlier peaks, where the system can; where it can't, sizes must ascend."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux's for VmHWM: see man 5 proc
+
+
+def choose_precision(wanted: Wanted, device: torch.device) -> Precision:
+    """What is quickest on a device, or what was asked for.
+
+    bf16 where the processor multiplies it, else fp32. fp16 is never chosen: its range is too small
+    for some gradients.
+
+    Raises:
+        ConfigError: fp16 on a device that has no fp16.
+    """
+    if wanted == "fp16" and device.type != "cuda":
+        raise ConfigError(f"--precision is fp16, but {device.type} has none: try auto")
+    if wanted != "auto":
+        return wanted
+    return "bf16" if _multiplies_bf16(device) else "fp32"
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # An older torch can't tell.
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    found = torch.cpu.get_capabilities()
+    return any(found.get(flag) for flag in CPU_FLAGS)
+
+
+@contextmanager
+def autocast(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Compute in a precision; fp32 leaves everything as it is."""
+    if precision == "fp32":
+        yield
+        return
+    with torch.autocast(device.type, DTYPES[precision]):
+        yield
+
+
+def memory_format(precision: Precision) -> torch.memory_format:
+    """The order in memory of the images that go into the networks, which their maps follow.
+
+    With the channels of a pixel side by side convolutions of half precision are quicker, on CPUs
+    by a seventh; the gradients of float32 weights take twice as long there.
+    """
+    return torch.contiguous_format if precision == "fp32" else torch.channels_last
 
 
 def with_float64(device: torch.device) -> torch.device:

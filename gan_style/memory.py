@@ -1,9 +1,7 @@
 """How much memory is free, and running out of it in one line."""
 
-import re
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,22 +92,6 @@ def _text(path: Path) -> str:
         return path.read_text()
     except (OSError, ValueError):
         return ""
-
-
-def peak(device: torch.device) -> int:
-    """The most bytes taken so far: of the accelerator, or by this process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    with suppress(OSError):
-        if found := re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()):
-            return int(found[1]) * 1024
-    try:
-        import resource
-    except ImportError:  # Windows
-        info = psutil.Process().memory_info()
-        return int(getattr(info, "peak_wset", info.rss))
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import torch
 from test_methods import NAMES, make
 from torch import nn
 
-from gan_style import memory, methods
+from gan_style import devices, memory, methods
 from gan_style.data.images import save_png
 from gan_style.errors import ConfigError, TrainingError
 from gan_style.evaluation import cost
@@ -28,7 +28,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(cost, "_now", lambda device: clock.now)
+    monkeypatch.setattr(devices, "now", lambda device: clock.now)
     return clock
 
 
@@ -374,21 +374,21 @@ def test_the_peak_is_that_of_a_size_and_of_the_whole_process(clock):
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone can forget")
 def test_a_peak_from_before_is_forgotten(clock):
     torch.ones(300 * 2**20, dtype=torch.uint8)
-    before = memory.peak(CPU)
+    before = devices.peak(CPU)
     row = measure(Plain(clock), sizes=[8])["sizes"]["8"]
     assert row["peak_bytes"] < before - 200 * 2**20
 
 
 def test_without_linux_the_peak_is_that_since_the_start(monkeypatch):
-    now = memory.peak(CPU)
+    now = devices.peak(CPU)
 
     def none(*args, **options):
         raise OSError
 
     monkeypatch.setattr(Path, "read_text", none)
     monkeypatch.setattr(Path, "write_text", none)
-    cost._reset_peak(CPU)
-    assert 0.5 * now < memory.peak(CPU)
+    devices.reset_peak(CPU)
+    assert 0.5 * now < devices.peak(CPU)
 
 
 def test_a_gpu_is_waited_for_and_asked_for_its_own_peak(monkeypatch):
@@ -399,9 +399,9 @@ def test_a_gpu_is_waited_for_and_asked_for_its_own_peak(monkeypatch):
         )
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {device.index}")
     device = torch.device("cuda:1")
-    cost._now(device)
-    cost._reset_peak(device)
-    assert memory.peak(device) == 7
+    devices.now(device)
+    devices.reset_peak(device)
+    assert devices.peak(device) == 7
     assert cost._name(device) == "card 1"
     assert asked == [
         (name, device)
@@ -412,7 +412,7 @@ def test_a_gpu_is_waited_for_and_asked_for_its_own_peak(monkeypatch):
 def test_a_mac_is_waited_for(monkeypatch):
     asked = []
     monkeypatch.setattr(torch.mps, "synchronize", lambda: asked.append("mps"))
-    cost._now(torch.device("mps"))
+    devices.now(torch.device("mps"))
     assert asked == ["mps"]
 
 

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from gan_style import config, methods
 from gan_style.data.images import load_image, to_array, to_tensor
+from gan_style.devices import autocast
 from gan_style.errors import ConfigError, TrainingError
 from gan_style.maths import descent
 from gan_style.methods import gatys
-from gan_style.precision import autocast
 from gan_style.styles import Style
 
 # Of ImageNet, that Caffe's networks subtract from 255 levels.

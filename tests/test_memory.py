@@ -141,7 +141,7 @@ def test_what_goes_well_is_left_alone():
 TAKES = """
 import sys
 import psutil, torch
-from gan_style import memory, methods
+from gan_style import devices, methods
 torch.set_num_threads(1)
 name, content, style, options = eval(sys.argv[1])
 module = methods.load(name)
@@ -150,7 +150,7 @@ method.vgg
 before = psutil.Process().memory_info().rss
 with torch.no_grad():
     method.translate(torch.rand(1, 3, *content), torch.rand(1, 3, *style))
-took = memory.peak(torch.device("cpu")) - before  # getrusage has the starting process's, too
+took = devices.peak(torch.device("cpu")) - before  # getrusage has the starting process's, too
 print(took, method.bytes_for(content, [style]))
 """
 

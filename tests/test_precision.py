@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gan_style import precision
+from gan_style import devices
 from gan_style.errors import ConfigError
 from gan_style.nn.generators import ResnetGenerator
 
@@ -30,13 +30,13 @@ def flags(monkeypatch):
 )
 def test_auto_is_bf16_where_the_cpu_multiplies_it(flags, has, chosen):
     flags(*has)
-    assert precision.choose("auto", CPU) == chosen
+    assert devices.choose_precision("auto", CPU) == chosen
 
 
 def test_auto_is_fp32_where_torch_cant_tell(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert precision.choose("auto", CPU) == "fp32"
-    assert precision.choose("auto", torch.device("mps")) == "fp32"
+    assert devices.choose_precision("auto", CPU) == "fp32"
+    assert devices.choose_precision("auto", torch.device("mps")) == "fp32"
 
 
 @pytest.mark.parametrize("has", [True, False])
@@ -45,18 +45,18 @@ def test_auto_on_a_gpu_asks_for_bf16_that_isnt_emulated(monkeypatch, has):
     monkeypatch.setattr(
         torch.cuda, "is_bf16_supported", lambda **options: asked.append(options) or has
     )
-    chosen = precision.choose("auto", torch.device("cuda"))
+    chosen = devices.choose_precision("auto", torch.device("cuda"))
     assert chosen == ("bf16" if has else "fp32")
     assert asked == [{"including_emulation": False}]
 
 
 def test_what_was_asked_for_is_taken(flags):
     flags("avx512_bf16")
-    assert precision.choose("fp32", CPU) == "fp32"
+    assert devices.choose_precision("fp32", CPU) == "fp32"
     flags()
-    assert precision.choose("bf16", CPU) == "bf16"
+    assert devices.choose_precision("bf16", CPU) == "bf16"
     with pytest.raises(ConfigError, match="--precision is fp16, but cpu has none"):
-        precision.choose("fp16", CPU)
+        devices.choose_precision("fp16", CPU)
 
 
 def test_a_training_says_and_keeps_what_it_chose(train, toy, flags):

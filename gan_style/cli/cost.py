@@ -56,7 +56,6 @@ def cost(
     from gan_style import devices
     from gan_style.evaluation import cost as costs
     from gan_style.io.files import write_json
-    from gan_style.precision import choose as choose_precision
     from gan_style.weights import known, used
 
     place = devices.find(device)
@@ -65,7 +64,7 @@ def cost(
         built,
         takes_style=chosen.module.PAPER.style == "image",
         device=place,
-        precision=choose_precision(precision, place),
+        precision=devices.choose_precision(precision, place),
         sizes=[int(side) for side in sides],
         limit=limit,
         runs=runs,

@@ -90,7 +90,6 @@ def translate(
     from gan_style.data.images import SUFFIXES
     from gan_style.data.pairs import STEM, STYLE, check_pattern
     from gan_style.method import OptimisedMethod
-    from gan_style.precision import choose as choose_precision
     from gan_style.translation import jobs as translation
 
     check_pattern(pattern)
@@ -129,7 +128,7 @@ def translate(
     if not resume:
         _refuse_existing(folder, [job.name for job in jobs], overwrite)
     place = devices.find(device)
-    numbers = choose_precision(precision, place)
+    numbers = devices.choose_precision(precision, place)
     torch.manual_seed(seed)
     built = chosen.build()
     how = translation.How(

@@ -6,9 +6,8 @@ smooth random pictures of one seed: what they show doesn't change what a network
 an optimisation only how often its line search tries.
 """
 
-import time
 from collections.abc import Generator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -19,12 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from gan_style import memory
+from gan_style import devices, memory
 from gan_style.config import at_least
+from gan_style.devices import Precision, autocast, memory_format
 from gan_style.errors import UserError
 from gan_style.maths.descent import Step
 from gan_style.method import Method, OptimisedMethod
-from gan_style.precision import Precision, autocast, memory_format
 from gan_style.progress import Bar
 
 # Runs that count, and those before them: usual for GPUs; a CPU is slower, and soon at its pace.
@@ -184,7 +183,7 @@ def _weights(method: Method, content: Tensor, style: Tensor | None) -> list[Tens
 def _measured(
     method: Method, content: Tensor, style: Tensor | None, limit: float, runs: int, warm_up: int
 ) -> dict[str, Any]:
-    _reset_peak(content.device)
+    devices.reset_peak(content.device)
     try:
         with memory.explained(Path()):
             if isinstance(method, OptimisedMethod):
@@ -203,12 +202,12 @@ def _translated(
     times: list[float] = []
     with _bar(content, " runs", warm_up + runs) as bar:
         while len(times) < warm_up + runs and sum(times) <= limit:
-            started = _now(content.device)
+            started = devices.now(content.device)
             method.translate(content, style)
-            times.append(_now(content.device) - started)
+            times.append(devices.now(content.device) - started)
             bar.update()
     counted = times[min(warm_up, len(times) - 1) :]
-    return _row(counted) | {"peak_bytes": memory.peak(content.device)}
+    return _row(counted) | {"peak_bytes": devices.peak(content.device)}
 
 
 class _Mark(NamedTuple):
@@ -224,19 +223,19 @@ def _optimised(
 ) -> dict[str, Any]:
     """Whole images while the limit isn't spent; if not even one was made, it is worked out."""
     scales = _scales(method, content, style)
-    until = _now(content.device) + limit
+    until = devices.now(content.device) + limit
     times: list[float] = []
     with _bar(content, " it") as bar:
-        while len(times) < runs and (not times or _now(content.device) < until):
+        while len(times) < runs and (not times or devices.now(content.device) < until):
             marks, finished = _iterations(method, content, style, until, bar)
             if not finished:
                 break
             times.append(marks[-1].seconds)
     if times:
-        return _row(times) | {"peak_bytes": memory.peak(content.device)}
+        return _row(times) | {"peak_bytes": devices.peak(content.device)}
     row = _row([_worked_out(marks, scales)]) | {"estimated": True, "iterations": len(marks)}
     if marks[-1].pixels == _pixels(content):
-        row["peak_bytes"] = memory.peak(content.device)
+        row["peak_bytes"] = devices.peak(content.device)
     return row
 
 
@@ -244,10 +243,10 @@ def _iterations(
     method: OptimisedMethod, content: Tensor, style: Tensor | None, until: float, bar: Bar
 ) -> tuple[list[_Mark], bool]:
     """One image, and whether it was finished; where not, the last scale has two marks or more."""
-    began, marks = _now(content.device), []
+    began, marks = devices.now(content.device), []
     with _steps(method, content, style) as steps:
         for step in steps:
-            now = _now(content.device)
+            now = devices.now(content.device)
             marks.append(_Mark(now - began, _pixels(step.image), step.done))
             bar.update()
             paced = len(marks) > 1 and marks[-2].pixels == marks[-1].pixels
@@ -317,14 +316,6 @@ def _bar(content: Tensor, unit: str, total: int | None = None) -> Bar:
     return Bar(desc=f"{width}x{height}", unit=unit, total=total, delay=2, leave=False)
 
 
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-    return time.perf_counter()
-
-
 def _name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -332,12 +323,3 @@ def _name(device: torch.device) -> str:
         return device.type
     threads = torch.get_num_threads()
     return f"cpu, {threads} thread{'s' * (threads != 1)}"
-
-
-def _reset_peak(device: torch.device) -> None:
-    """Forget earlier peaks, where the system can; where it can't, sizes must ascend."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # Linux's for VmHWM: see man 5 proc

@@ -7,8 +7,6 @@ metrics whose numbers hang on the size stay comparable.
 
 import hashlib
 import os
-import platform
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -841,15 +839,4 @@ def lines(columns: Mapping[str, Column], values: Mapping[str, dict[str, Any]]) -
 
 def made_by(device: torch.device) -> dict[str, Any]:
     """Versions and the machine that the numbers were computed by."""
-    return {**runs.made_by(LIBRARIES), "machine": machine(device)}
-
-
-def machine(device: torch.device) -> str:
-    """The accelerator, or the processor and its cores."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    model = platform.processor() or platform.machine()
-    with suppress(OSError):  # Linux tells the processor's name here only
-        known = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-        model = known[1] if known else model
-    return f"{model}, {os.cpu_count()} cores"
+    return {**runs.made_by(LIBRARIES), "machine": devices.machine(device)}

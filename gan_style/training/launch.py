@@ -241,7 +241,7 @@ def start(
     from accelerate import Accelerator, PartialState
     from accelerate.utils import GradientAccumulationPlugin, parse_flag_from_env, set_seed
 
-    from gan_style import checkpoint, devices, precision
+    from gan_style import checkpoint, devices
     from gan_style.data.stream import DomainPair, with_absent
     from gan_style.method import TrainedMethod
     from gan_style.training.kid import Scorer, obstacle
@@ -296,12 +296,12 @@ def start(
     if train.precision == "auto" and run:
         kept = runs.read(run).get("launch", {}).get("precision", "auto")
         train = replace(train, precision=config.convert("precision", kept, config.Wanted))
-    if train.precision == "auto" and told in precision.DTYPES:
+    if train.precision == "auto" and told in devices.DTYPES:
         train = replace(train, precision=told)  # type: ignore[arg-type]  # a name of a precision
     set_deterministic(train.deterministic)
     forget_launch()
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # as Accelerator does
-    train = replace(train, precision=precision.choose(train.precision, state.device))
+    train = replace(train, precision=devices.choose_precision(train.precision, state.device))
     accelerator = Accelerator(
         mixed_precision=train.precision.replace("fp32", "no"),
         # The loop gathers by itself, whatever the launcher has been told.

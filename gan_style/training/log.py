@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gan_style import checkpoint, memory, runs
+from gan_style import checkpoint, devices, runs
 from gan_style.curves import Curves
 from gan_style.data.images import from_tensor, grid, save_png
 from gan_style.errors import TrainingError, WriteError
@@ -110,7 +110,7 @@ class Log:
         seconds, images = time.monotonic() - history.since, len(history.images)
         values["speed/images_per_second"] = images * self.size / seconds
         values["speed/seconds_waiting_for_data"] = history.waiting / images
-        values["memory/peak_gb"] = memory.peak(self.accelerator.device) / 1e9
+        values["memory/peak_gb"] = devices.peak(self.accelerator.device) / 1e9
         assert self.curves
         self.curves.scalars(values, self.state.progress.images)
         return values

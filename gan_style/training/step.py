@@ -16,9 +16,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from gan_style.devices import Precision, memory_format
 from gan_style.errors import TrainingError
 from gan_style.method import Batch, TrainedMethod
-from gan_style.precision import Precision, memory_format
 from gan_style.training.schedule import averaging
 
 Turn = tuple[str, dict[str, Tensor]]  # a player, and its weighted terms

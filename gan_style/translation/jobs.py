@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 import json
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 import gan_style
-from gan_style import memory
+from gan_style import devices, memory
 from gan_style.config import DataConfig, build, entries
 from gan_style.data.images import (
     WRITTEN,
@@ -39,6 +38,7 @@ from gan_style.data.images import (
     to_tensor,
 )
 from gan_style.data.pairs import STEM, STYLE, by_name, called, found_in, output_names, read_pairs
+from gan_style.devices import Precision, autocast, memory_format
 from gan_style.errors import ConfigError, DataError, Interrupted, UserError
 from gan_style.io.downloads import sha256_of
 from gan_style.io.files import explained
@@ -46,7 +46,6 @@ from gan_style.io.safe_io import read_bytes
 from gan_style.maths import colour
 from gan_style.maths.colour import Colours
 from gan_style.method import Method, OptimisedMethod
-from gan_style.precision import Precision, autocast, memory_format
 from gan_style.progress import Bar
 from gan_style.styles import Style, Styles, forget_read, read_once, read_style, style_files
 from gan_style.translation import optimisation
@@ -345,10 +344,10 @@ def translate_files(
         try:
             for batch in _batches(waiting, how, method.grey, bad, {} if notes is None else notes):
                 names = [str(item.job.name) for item in batch]
-                started = _now(how.device)
+                started = devices.now(how.device)
                 with memory.explained(batch[0].job.content):
                     images = _translate(method, batch, out, how, options, again)
-                seconds = (_now(how.device) - started) / len(batch)
+                seconds = (devices.now(how.device) - started) / len(batch)
                 # Two rows of each: what is cut off between them is made again.
                 if how.contents and not written:
                     _append(out / MADE_BY, MADE, [(WHOLE, str(how.contents.resolve()))])
@@ -635,9 +634,3 @@ def _batches(
                 batch = []
         if batch:
             yield batch
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()

@@ -33,10 +33,10 @@ from gan_style.data.images import (
     to_grey,
 )
 from gan_style.data.pairs import output_names
+from gan_style.devices import Precision, choose_precision
 from gan_style.errors import ConfigError
 from gan_style.maths.colour import Colours, after, before, luma
 from gan_style.method import Method, OptimisedMethod, TrainedMethod
-from gan_style.precision import Precision, choose
 from gan_style.styles import Style, read_style
 from gan_style.translation.jobs import Make, translate, translate_arrays, translate_styled
 
@@ -221,7 +221,7 @@ def load(
             f"{did_you_mean(text, methods.names())}"
         )
     place = devices.find(device)
-    numbers = choose(convert("precision", precision, Wanted), place)
+    numbers = choose_precision(convert("precision", precision, Wanted), place)
     method = chosen.build().to(place).eval().requires_grad_(False)
     return Translator(chosen, method, place, numbers)
 
