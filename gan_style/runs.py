@@ -234,7 +234,8 @@ def leave_out(run: Path, images: Iterable[tuple[str, str, str]]) -> None:
     on with.
     """
     lines = "".join(f"{json.dumps(image)}\n" for image in images)
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW  # a run may be somebody else's
+    # A run may be somebody else's; on Windows links need rights that few have.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     with suppress(OSError):
         file = os.open(run / LEFT_OUT, flags, 0o666)
         try:

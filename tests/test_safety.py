@@ -15,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from gan_style import checkpoint, curves, runs
 from gan_style.errors import CheckpointError, ConfigError
+from gan_style.io import files
 from gan_style.methods import cyclegan
 from gan_style.training.loop import Trainer
 
@@ -307,3 +308,36 @@ def test_weights_may_be_read_by_whom_the_umask_lets(train, toy):
     finally:
         os.umask(before)
     assert Path("run/gen_ab.safetensors").stat().st_mode & 0o777 == 0o640
+
+
+# Other systems: what Windows lacks is hidden
+
+
+def test_files_are_forced_out_by_a_handle_that_may_write_where_that_is_asked_for(
+    tmp_path, monkeypatch
+):
+    opened, really = [], os.open
+    monkeypatch.setattr(os, "name", "nt")
+    monkeypatch.setattr(os, "open", lambda path, flags: opened.append(flags) or really(path, flags))
+    (tmp_path / "file").write_text("kept")
+    files.sync(tmp_path / "file")
+    files.sync(tmp_path)
+    assert opened == [os.O_RDWR, os.O_RDONLY]
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_folder_that_cannot_be_opened_is_left_to_the_system(tmp_path, monkeypatch):
+    def refuse(path, flags):
+        raise PermissionError
+
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(os, "open", refuse)
+    files.sync(tmp_path)
+    with pytest.raises(PermissionError):
+        files.sync(tmp_path / "file")
+
+
+def test_images_are_noted_without_a_flag_of_unix(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "O_NOFOLLOW")
+    runs.leave_out(tmp_path, [("trainA", "x.png", "broken")])
+    assert runs.left_out(tmp_path) == {("trainA", "x.png")}

@@ -125,8 +125,10 @@ def sync_files(folder: Path) -> None:
 
 def sync(path: Path) -> None:
     """Force one file, or the names in one folder, out to the disk."""
+    # Windows forces out only what may be written to.
+    flags = os.O_RDWR if os.name == "nt" and not path.is_dir() else os.O_RDONLY
     try:
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, flags)
     except PermissionError:
         if path.is_dir():  # which Windows never opens: it keeps names by itself
             return
