@@ -172,7 +172,7 @@ def _our_training(case: Case, chosen: Precision, device: torch.device) -> Once:
     method: TrainedMethod = cyclegan.Method(cyclegan.Config())
     if case.work == "dualgan":
         method = dualgan.Method(preset(case.name))
-    method.fit((case.height, case.width))
+    method.build_for_crop((case.height, case.width))
     accelerator = Accelerator(
         cpu=device.type == "cpu", mixed_precision=chosen.replace("fp32", "no")
     )
@@ -195,7 +195,7 @@ def _plain_training(case: Case, device: torch.device) -> Once:
         program = plain.PROGRAMS[case.name]
         method, critic_steps = plain.DualGan(program, case.height), program.critic_steps
     method.nets.to(device)
-    method.ready()
+    method.prefetch()
     a, b = (picture(case, device, critic_steps, seed) for seed in (1, 2))
 
     def once(meter: Meter) -> None:

@@ -37,7 +37,7 @@ def publish(run: str, out: str, weights: str = "ema") -> None:
     record["data"]["domain"] = Path(record["data"].get("domain", "")).name
     if "sides" in record["method"]:
         record["method"]["sides"] = "one"  # the other way stays behind
-    for net in method.translators:
+    for net in method.inference_networks:
         state = load_file(checkpoint.weights_file(Path(run), net, weights))
         half = {key: _half(value, key) for key, value in state.items()}
         folder.mkdir(parents=True, exist_ok=True)

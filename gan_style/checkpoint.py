@@ -124,7 +124,7 @@ def check_networks(method: TrainedMethod, run: Path, kind: Kind = "raw") -> None
     Raises:
         CheckpointError: a file isn't there, isn't whole, or is of other networks.
     """
-    for name in method.translators:
+    for name in method.inference_networks:
         path = weights_file(run, name, kind)
         if not path.exists():
             raise CheckpointError(f"{path} isn't there: {MISSING[kind]}")
@@ -151,7 +151,7 @@ def _check_file(net: nn.Module, path: Path, wanted: str = BESIDE) -> None:
 def load_networks(method: TrainedMethod, run: Path, kind: Kind = "raw") -> None:
     """Fill the networks that `method.translate` uses from the files of a run, strictly."""
     check_networks(method, run, kind)
-    for name in method.translators:
+    for name in method.inference_networks:
         _fill(getattr(method, name), weights_file(run, name, kind))
 
 
@@ -161,12 +161,12 @@ def load_only(method: TrainedMethod, path: Path) -> None:
     Raises:
         CheckpointError: it isn't whole, or of another network; or there are several networks.
     """
-    if len(method.translators) > 1:
+    if len(method.inference_networks) > 1:
         raise CheckpointError(
-            f"{path} is one of {len(method.translators)} networks that are needed: give the folder "
-            "of the run"
+            f"{path} is one of {len(method.inference_networks)} networks that are needed: give the "
+            "folder of the run"
         )
-    (name,) = method.translators
+    (name,) = method.inference_networks
     _check_file(getattr(method, name), path, "its own notes say")
     _fill(getattr(method, name), path)
 
@@ -211,7 +211,9 @@ def load_players(method: TrainedMethod, run: Path) -> dict[str, str]:
 
 def weights_digests(method: TrainedMethod, run: Path, kind: Kind) -> dict[str, str]:
     """Network that `method.translate` uses -> the SHA-256 of its weights."""
-    return {name: _weights_digest(weights_file(run, name, kind)) for name in method.translators}
+    return {
+        name: _weights_digest(weights_file(run, name, kind)) for name in method.inference_networks
+    }
 
 
 def _weights_digest(path: Path) -> str:

@@ -102,7 +102,9 @@ class TrainedMethod(Method):
     players: Mapping[str, tuple[str, ...]]
     averaged: tuple[str, ...]
     pretrained: ClassVar[dict[str, str]] = {}  # network -> the published weights that fill it
-    adjustable: ClassVar[tuple[str, ...]] = ()  # options that translate may change after training
+    inference_options: ClassVar[
+        tuple[str, ...]
+    ] = ()  # options that translate may change after training
     # Of a method that translates between two collections: the network of each way that it goes.
     directions: Mapping[Direction, str] = {}
 
@@ -111,7 +113,9 @@ class TrainedMethod(Method):
         """How many batches one of `losses` is made of, for players who see several in a step."""
         return 1
 
-    def fit(self, crop: tuple[int, int] | None) -> None:  # most methods have nothing to do
+    def build_for_crop(
+        self, crop: tuple[int, int] | None
+    ) -> None:  # most methods have nothing to do
         """Build what depends on the (height, width) of the training images; None: they differ.
 
         Called once, before the training starts, and not for `translate`: no network that
@@ -150,7 +154,7 @@ class TrainedMethod(Method):
         """Those of them that are read as their luma, taken before they are scaled."""
         return ()
 
-    def ready(self) -> None:  # most methods have nothing to do
+    def prefetch(self) -> None:  # most methods have nothing to do
         """Fetch and read what training needs, so that what is missing is known before it starts.
 
         Without it the first step does the same.
@@ -158,7 +162,7 @@ class TrainedMethod(Method):
 
     @property
     @abstractmethod
-    def translators(self) -> tuple[str, ...]:
+    def inference_networks(self) -> tuple[str, ...]:
         """The networks that `translate` uses as configured: all that must be loaded for it."""
 
     @abstractmethod

@@ -81,7 +81,7 @@ ORDERS = {each.__name__: each for each in (cut, cyclegan, anew, layers, spare)}
 
 class Toy(TrainedMethod):
     players = {"generator": ("gen",), "discriminator": ("disc",)}  # noqa: RUF012
-    averaged = translators = ("gen",)
+    averaged = inference_networks = ("gen",)
 
     def __init__(self, order, rank):
         super().__init__()

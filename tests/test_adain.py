@@ -431,7 +431,7 @@ def test_the_encoder_is_fetched_before_training_and_not_before(monkeypatch):
     monkeypatch.setattr(adain, "VGG", lambda *args: made.append(args))
     method = adain.Method(adain.Config())
     assert made == []
-    method.ready()
+    method.prefetch()
     assert made == [(LAYERS, 19, "normalised")]
 
 

@@ -68,7 +68,7 @@ def test_a_plain_cyclegan_step_has_the_losses_of_ours():
 def test_a_plain_dualgan_step_has_the_losses_of_ours(name):
     options = {**vars(bench_work.preset(name)), "width_generator": 2, "width_discriminator": 2}
     method = dualgan.Method(dualgan.Config(**options))
-    method.fit((64, 64))
+    method.build_for_crop((64, 64))
     program = plain.PROGRAMS[name]
     count = 2 * program.critic_steps
     theirs = plain.DualGan(program, 64, width=2)

@@ -480,7 +480,7 @@ def test_every_method_can_be_measured(name):
     assert row["runs"] == 1
     assert row["median"] > 0
     assert row["peak_bytes"] > found["bytes"] >= 4 * found["parameters"]
-    nets = method.translators if isinstance(method, TrainedMethod) else ()
+    nets = method.inference_networks if isinstance(method, TrainedMethod) else ()
     nets = [getattr(method, net) for net in nets]
     if "vgg" in vars(method):  # translating has needed it
         nets.append(method.vgg)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_style.errors import ConfigError
-from gan_style.losses.adversarial import slopes
+from gan_style.losses.adversarial import gradient_norms
 from gan_style.methods import cyclegan, dualgan
 from gan_style.nn.dualgan import DualGanDiscriminator
 from gan_style.training.step import Players
@@ -340,7 +340,7 @@ DEAD = re.compile(r"(h\.[1-4]|e\.[1-7]|d\.[0-6])\.bias")
 def test_two_training_steps_agree_with_the_official_program(options, program):
     torch.manual_seed(0)
     method = dualgan.Method(dualgan.Config(**TINY, **options))
-    method.fit(program.size)
+    method.build_for_crop(program.size)
     method = grown(method)
     nets = [name for names in method.players.values() for name in names]
     official = Transcription({name: getattr(method, name).state_dict() for name in nets}, program)
@@ -536,7 +536,7 @@ def filled(method: dualgan.Method, value: float) -> None:
 
 def test_all_weights_of_the_critics_are_clipped_after_each_of_their_steps():
     method = dualgan.Method(dualgan.Config(**TINY, **preset("2017-wgan") | {"clip": 0.25}))
-    method.fit((24, 24))
+    method.build_for_crop((24, 24))
     nn.init.constant_(method.gen_ab.e[1].bias, 2.0)
     asked: list[dict[str, set[float]]] = []  # the weights with which critics were asked
 
@@ -605,7 +605,7 @@ def pairs(count: int, side: int = 2) -> tuple[Tensor, Tensor]:
 
 
 def test_a_linear_critic_is_as_steep_as_its_weights_norm_whatever_the_images():
-    found = slopes(Linear(three_four()), *pairs(4))
+    found = gradient_norms(Linear(three_four()), *pairs(4))
     expected = torch.full((4,), sqrt(25 + 1e-8), dtype=torch.float64)
     torch.testing.assert_close(found, expected, rtol=1e-14, atol=0)
 
@@ -614,12 +614,12 @@ def test_the_scores_of_a_map_are_summed():
     # Every pixel is in one score, with weights of norm 7; four pixels have sqrt(4) times as much.
     critic = nn.Conv2d(3, 1, 1).double()
     critic.weight.data = torch.tensor([2.0, 3.0, 6.0], dtype=torch.float64).view(1, 3, 1, 1)
-    assert slopes(critic, *pairs(2)).tolist() == pytest.approx([14, 14])
+    assert gradient_norms(critic, *pairs(2)).tolist() == pytest.approx([14, 14])
 
 
 def test_the_slope_of_a_critic_that_looks_away_is_finite_and_can_be_trained():
     critic = Linear(torch.zeros(3, 2, 2, dtype=torch.float64))
-    found = slopes(critic, *pairs(2))
+    found = gradient_norms(critic, *pairs(2))
     assert found.tolist() == pytest.approx([1e-4, 1e-4])  # sqrt(1e-8)
     found.sum().backward()
     assert critic.weight.grad.isfinite().all()
@@ -630,13 +630,13 @@ def test_every_image_is_alone_in_its_slope():
     critic = Energy(torch.ones((), dtype=torch.float64))
     # Between an image and itself there is nothing else, so that the draw doesn't matter.
     expected = [sqrt(float(image.square().sum()) + 1e-8) for image in images]
-    assert slopes(critic, images, images).tolist() == pytest.approx(expected)
+    assert gradient_norms(critic, images, images).tolist() == pytest.approx(expected)
 
     torch.manual_seed(0)
     critic = DualGanDiscriminator("2020", "map", width=2, size=(64, 64)).double()
     images, _ = pairs(3, 64)
-    alone = [slopes(critic, image, image) for image in images.split(1)]
-    torch.testing.assert_close(slopes(critic, images, images), torch.cat(alone))
+    alone = [gradient_norms(critic, image, image) for image in images.split(1)]
+    torch.testing.assert_close(gradient_norms(critic, images, images), torch.cat(alone))
 
 
 def test_slopes_are_taken_between_real_and_made_images_one_place_an_image():
@@ -644,7 +644,7 @@ def test_slopes_are_taken_between_real_and_made_images_one_place_an_image():
     critic, places = Linear(torch.ones((), dtype=torch.float64)), []
     critic.register_forward_pre_hook(lambda _, inputs: places.append(inputs[0].detach()))
     real = torch.full((4000, 3, 2, 2), -1.0, dtype=torch.float64)
-    slopes(critic, real, -real)
+    gradient_norms(critic, real, -real)
     (place,) = places
     assert torch.equal(place, place[:, :1, :1, :1].expand_as(place))
     place = place[:, 0, 0, 0]
@@ -658,7 +658,7 @@ def test_slopes_are_taken_between_real_and_made_images_one_place_an_image():
 
 def test_the_penalty_moves_a_linear_critic_towards_norm_1():
     critic = Linear(three_four())
-    (slopes(critic, *pairs(4)) - 1).square().mean().backward()
+    (gradient_norms(critic, *pairs(4)) - 1).square().mean().backward()
     # 2 (|w| - 1) w / |w| with |w| = 5
     torch.testing.assert_close(critic.weight.grad, 2 * 4 * three_four() / 5)
 
@@ -668,7 +668,7 @@ def test_the_penalty_reaches_neither_images_nor_what_made_them():
     generator = Scale(0.5).double()
     real.requires_grad_()
     critic = Energy(torch.ones((), dtype=torch.float64))
-    slopes(critic, real, generator(fake)).sum().backward()
+    gradient_norms(critic, real, generator(fake)).sum().backward()
     assert critic.weight.grad is not None
     assert real.grad is None
     assert generator.weight.grad is None
@@ -681,7 +681,7 @@ def grown_critic(output: str, width: int, side: int = 64) -> nn.Module:
 
 def penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     torch.manual_seed(1)
-    return (slopes(critic, real, fake) - 1).square().mean()
+    return (gradient_norms(critic, real, fake) - 1).square().mean()
 
 
 @pytest.mark.parametrize("output", ["scalar", "map"])
@@ -748,7 +748,7 @@ def test_without_gradients_slopes_are_the_same_numbers_and_no_graph_is_built():
     assert expected.requires_grad
     assert not found.requires_grad
     assert torch.equal(found, expected)
-    # What the slope itself takes, and nothing for a slope of slopes.
+    # What the slope itself takes, and nothing for a slope of gradient_norms.
     assert kept == kept_for_backward(critic, real.requires_grad_())
     assert kept < kept_for_backward(penalty, critic, real, fake)
 
@@ -797,7 +797,7 @@ def test_the_curves_are_of_as_many_images_as_a_step_of_the_critics():
     """Else batch norm, whose moments are of what comes together, would show other critics."""
     options = {"norm": "batch", "discriminator": "2017_scalar", "gan_loss": "wgan"}
     method = dualgan.Method(dualgan.Config(**TINY, **options, critic_steps=3))
-    method.fit((32, 32))
+    method.build_for_crop((32, 32))
     three = {side: torch.rand(3, 3, 32, 32) for side in ("a", "b")}
     first = {side: images[:1] for side, images in three.items()}
     assert method.monitor(three) == method.monitor(first)
@@ -893,7 +893,7 @@ def test_options_that_no_training_can_use_are_refused(option, value):
 )
 def test_scalar_critics_are_built_for_the_crop_whatever_its_shape(discriminator, weights):
     method = dualgan.Method(dualgan.Config(**TINY, discriminator=discriminator, channels_b=1))
-    method.fit((66, 130))
+    method.build_for_crop((66, 130))
     for critic, channels in ((method.disc_a, 3), (method.disc_b, 1)):
         assert critic.last[1].weight.shape == (1, weights)
         assert critic(torch.rand(2, channels, 66, 130)).shape == (2, 1)
@@ -903,7 +903,7 @@ def test_scalar_critics_are_built_for_the_crop_whatever_its_shape(discriminator,
 def test_scalar_critics_refuse_images_of_many_sizes(discriminator):
     method = dualgan.Method(dualgan.Config(**TINY, discriminator=discriminator))
     with pytest.raises(ConfigError, match=f"^--discriminator is {discriminator}, .*--preprocess"):
-        method.fit(None)
+        method.build_for_crop(None)
 
 
 @pytest.mark.parametrize("crop", [None, (64, 96)])
@@ -911,7 +911,7 @@ def test_scalar_critics_refuse_images_of_many_sizes(discriminator):
 def test_critics_of_patches_take_images_of_many_sizes(discriminator, crop):
     method = dualgan.Method(dualgan.Config(**TINY, discriminator=discriminator))
     critics = method.disc_a, method.disc_b
-    method.fit(crop)
+    method.build_for_crop(crop)
     assert (method.disc_a, method.disc_b) == critics
     for size in ((64, 64), (96, 72)):
         assert method.disc_a(torch.rand(1, 3, *size)).dim() == 4
@@ -922,7 +922,7 @@ def test_critics_of_patches_take_images_of_many_sizes(discriminator, crop):
 def test_critics_still_see_something_in_the_smallest_images(discriminator):
     method = dualgan.Method(dualgan.Config(**TINY, discriminator=discriminator))
     for side, alike in ((method.smallest, False), (method.smallest // 2, True)):
-        method.fit((side, side))
+        method.build_for_crop((side, side))
         first, second = method.disc_a(torch.rand(2, 3, side, side))
         assert torch.equal(first, second) == alike
 
@@ -947,7 +947,7 @@ every_grey = pytest.mark.parametrize(("module", "options"), GREY.values(), ids=G
 @every_grey
 def test_networks_for_grey_and_coloured_images_train(module, options):
     method = unequal(module, **options)
-    method.fit((64, 64))
+    method.build_for_crop((64, 64))
     before = {key: weight.detach().clone() for key, weight in method.named_parameters()}
     turns = list(played(method, photos(2, 64)))
     assert all(value.isfinite() for _, terms in turns for value in terms.values())

@@ -268,7 +268,7 @@ class ThreeTurns(TrainedMethod):
     """Moves its number towards those of the batches, three times a step."""
 
     players = {"net": ("net",)}  # noqa: RUF012
-    averaged = translators = ("net",)
+    averaged = inference_networks = ("net",)
 
     def __init__(self):
         super().__init__()

@@ -333,20 +333,20 @@ def test_without_a_weight_there_is_no_total_variation(style):
 
 def test_a_training_without_a_style_is_refused_before_it_starts():
     with pytest.raises(ConfigError, match="--style is missing"):
-        make().ready()
+        make().prefetch()
 
 
 def test_a_style_that_is_no_image_is_refused_before_training(tmp_path):
     path = tmp_path / "style.png"
     path.write_text("no image")
     with pytest.raises(DataError, match=r"style\.png: not an image"):
-        make(style=str(path)).ready()
+        make(style=str(path)).prefetch()
 
 
 @pytest.mark.parametrize("option", ["content_layer", "style_layers"])
 def test_a_layer_that_does_not_exist_is_refused_before_training(option, style):
     with pytest.raises(ConfigError, match="VGG-16 has no layer 'relu4_9'"):
-        make(**{"style": style, option: "relu4_9"}).ready()
+        make(**{"style": style, option: "relu4_9"}).prefetch()
 
 
 @torch.no_grad()
@@ -378,7 +378,7 @@ def test_what_is_transparent_in_a_style_does_not_count(tmp_path):
 def test_a_style_without_an_opaque_pixel_is_refused(tmp_path):
     clear = np.zeros((*pixels().shape[:2], 4), np.uint8)
     with pytest.raises(DataError, match=r"clear\.png: it is transparent everywhere"):
-        make(style=save(tmp_path / "clear.png", clear)).ready()
+        make(style=save(tmp_path / "clear.png", clear)).prefetch()
 
 
 @pytest.mark.parametrize(
@@ -396,7 +396,7 @@ def test_the_longer_side_of_the_style_is_scaled(size, option, expected, tmp_path
     method = make(style=save(tmp_path / "style.png", pixels(*size)), style_size=option)
     seen = []
     method.vgg.register_forward_pre_hook(lambda _, images: seen.append(images[0].shape))
-    method.ready()
+    method.prefetch()
     assert seen == [(1, 3, *expected)]
     terms(method, contents())
     assert len(seen) == 3  # contents and translations: that of the style is kept

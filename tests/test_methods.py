@@ -62,7 +62,7 @@ def make(name: str, seed: int = 0, **options) -> Method:
     method = module.Method(module.Config(**chosen | TINY.get(name, {}) | options))
     if isinstance(method, TrainedMethod):
         height, width = images(method).shape[-2:]
-        method.fit((height, width))
+        method.build_for_crop((height, width))
         if method.looks:
             method.look([{side: x[:1] for side, x in batch_for(method).items()}], fresh=True)
     return method
@@ -336,7 +336,7 @@ def test_a_step_and_the_pictures_need_only_the_sides_that_are_named(name):
 @every_trained_method
 def test_published_weights_are_of_networks_that_translate(name):
     method = make(name)
-    assert set(method.pretrained) <= set(method.translators)
+    assert set(method.pretrained) <= set(method.inference_networks)
     assert set(method.pretrained.values()) <= set(known_weights())
 
 
@@ -409,8 +409,10 @@ def test_what_is_averaged_and_what_translates_is_trained(name):
     nets = [net for names in method.players.values() for net in names]
     assert len(nets) == len(set(nets))  # nobody moves another's network
     assert set(method.averaged) <= set(nets)
-    assert method.translators
-    assert set(method.translators) <= set(method.averaged)  # or --weights ema would find no file
+    assert method.inference_networks
+    assert set(method.inference_networks) <= set(
+        method.averaged
+    )  # or --weights ema would find no file
 
 
 @every_trained_method
@@ -423,7 +425,7 @@ def test_what_goes_in_a_direction_is_what_translate_does_when_set_to_it(name):
     kinds = ({}, grey) if hasattr(method.config, "channels_a") else ({},)
     for (direction, net), options in product(method.directions.items(), kinds):
         configured = make(name, direction=direction, **options)
-        assert configured.translators == (net,)
+        assert configured.inference_networks == (net,)
         expected = translated(configured, content)
         for other in method.directions:  # however it is configured itself
             own = make(name, direction=other, **options)
@@ -451,7 +453,7 @@ def test_no_trained_weight_lies_outside_of_the_players_networks(name):
 def test_exported_networks_translate_as_before_once_loaded(name, kind, other, tmp_path):
     method, fresh = make(name, seed=1), make(name, seed=2)
     content, style = images(method), style_for(name, method, 2)
-    for net in method.translators:
+    for net in method.inference_networks:
         path = checkpoint.weights_file(tmp_path, net, kind)
         checkpoint.save_network(getattr(method, net), path, {"method": {}})
     expected = translated(method, content, style)
@@ -501,7 +503,7 @@ def test_cyclegan_translates_with_the_generator_of_its_direction(direction, net)
     content = images(method)
     with torch.no_grad():
         signed = getattr(method, net)(2 * content - 1)
-    assert method.translators == (net,)
+    assert method.inference_networks == (net,)
     torch.testing.assert_close(translated(method, content), (signed + 1) / 2)
 
 

@@ -311,7 +311,7 @@ def test_batches_in_one_pass_are_as_each_by_itself(in_one, monkeypatch):
     passes = []
     net.register_forward_hook(lambda *_: passes.append(None))
     monkeypatch.setattr(blocks, "one_pass", lambda batches: in_one)
-    made = blocks.together(net, a, b)
+    made = blocks.batched_forward(net, a, b)
     assert len(passes) == (1 if in_one else 2)
     for one, batch in zip(made, (a, b), strict=True):
         torch.testing.assert_close(one, net(batch), rtol=1e-12, atol=1e-12)

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from gan_style import strips, weights
+from gan_style import tiling, weights
 from gan_style.data.images import list_images, load_image, save_png, to_array
 from gan_style.errors import ConfigError
 from gan_style.method import Batch
@@ -398,8 +398,8 @@ def test_a_large_image_is_painted_in_strips_as_it_is_whole(rows, monkeypatch):
     with torch.no_grad():
         whole = painter(vgg(content))
         for name, value in {"WHOLE": 0, "STRIP": rows * 40, "BLOCK": 1000}.items():
-            monkeypatch.setattr(strips, name, value)
-        torch.testing.assert_close(strips.painted(vgg, painter, content), whole)
+            monkeypatch.setattr(tiling, name, value)
+        torch.testing.assert_close(tiling.painted(vgg, painter, content), whole)
 
 
 # Options

@@ -19,7 +19,7 @@ from comparisons import failed, method, of_pairs, of_set, reference, seconds
 from PIL import Image
 
 from gan_style.errors import ConfigError, DataError
-from gan_style.report import answers, figures, pictures, plots, record, tables, vote, words
+from gan_style.report import answers, figures, formatting, pictures, plots, record, tables, vote
 from gan_style.report import page as report
 
 ROOT = Path(__file__).parent.parent
@@ -406,15 +406,15 @@ def test_settings_far_below_a_recipe_stand_in_what_to_know(tmp_path):
 
 def test_an_interval_that_ends_at_its_range_is_told_by_its_ends():
     value = record.Value(value=0.02, low=0.0, high=0.05)
-    assert words.with_interval(value) == "0.0200 (0 to 0.0500)"
+    assert formatting.with_interval(value) == "0.0200 (0 to 0.0500)"
     for low, high in ((0.0, 0.0999), (0.001, 0.1)):  # ± would be below 0 and above 1
         near = record.Value(value=0.0499, low=low, high=high)
-        assert ("±" in words.with_interval(near)) is (near.value - near.half >= 0), low
+        assert ("±" in formatting.with_interval(near)) is (near.value - near.half >= 0), low
     top = record.Value(value=0.99, low=0.97, high=1.0)
-    assert words.with_interval(top) == "0.990 (0.970 to 1.00)"
+    assert formatting.with_interval(top) == "0.990 (0.970 to 1.00)"
     even = record.Value(value=0.02, low=-0.011, high=0.05)  # as KID's may
-    assert words.with_interval(even) == "0.0200 ± 0.0305"
-    assert words.interval(record.Value(value=1.0)) == ""
+    assert formatting.with_interval(even) == "0.0200 ± 0.0305"
+    assert formatting.interval(record.Value(value=1.0)) == ""
 
 
 def test_without_intervals_only_equal_numbers_tie(read):
@@ -554,18 +554,18 @@ def test_equal_points_are_both_on_the_front():
     ],
 )
 def test_numbers_have_three_digits(value, text):
-    assert words.number(value) == text
+    assert formatting.number(value) == text
 
 
 def test_an_interval_has_the_places_of_its_value():
     def told(value, margin):
-        return words.with_interval(
+        return formatting.with_interval(
             record.Value(value=value, low=value - margin, high=value + margin)
         )
 
     assert told(0.0123, 0.002) == "0.0123 ± 0.0020"
     assert told(123, 0.4) == "123 ± 0.4"  # not 0
-    assert words.with_interval(record.Value(value=5.0)) == "5.00"
+    assert formatting.with_interval(record.Value(value=5.0)) == "5.00"
 
 
 @pytest.mark.parametrize(
@@ -580,11 +580,15 @@ def test_an_interval_has_the_places_of_its_value():
     ],
 )
 def test_durations_have_the_unit_that_people_would_use(value, text):
-    assert words.duration(value) == text
+    assert formatting.duration(value) == text
 
 
 def test_sizes_have_units():
-    assert [words.size(n) for n in (500, 45_600_000, 2.2e9)] == ["500 bytes", "45.6 MB", "2.20 GB"]
+    assert [formatting.size(n) for n in (500, 45_600_000, 2.2e9)] == [
+        "500 bytes",
+        "45.6 MB",
+        "2.20 GB",
+    ]
 
 
 # The page
@@ -924,7 +928,7 @@ def test_every_file_of_the_pages_is_installed():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     patterns = setup["options.package_data"]["gan_style.report"].split(", ")
-    for path in (ROOT / "gan_style" / "pages").iterdir():
+    for path in (ROOT / "gan_style" / "report").iterdir():
         if path.is_file() and path.suffix != ".py":
             assert any(fnmatch(path.name, pattern) for pattern in patterns), path.name
 

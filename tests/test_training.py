@@ -411,13 +411,13 @@ class Method(TrainedMethod):
     players: ClassVar = {"net": ("net",)}
     averaged: ClassVar = ("net",)
     sides: ClassVar = ("b",)
-    translators: ClassVar = ("net",)
+    inference_networks: ClassVar = ("net",)
 
     def __init__(self, config):
         super().__init__()
         self.config, self.net = config, nn.Conv2d(3, 3, 1)
 
-    def ready(self):
+    def prefetch(self):
         if not Path(self.config.style).exists():
             raise ConfigError(f"--style is {self.config.style!r}: no such file")
 

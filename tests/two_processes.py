@@ -60,7 +60,7 @@ def make(options, pair, domain):
     data_config = config.build(DataConfig, parts["data"])
     set_seed(0)
     method = module.Method(config.build(module.Config, parts["method"]))
-    method.fit(data_config.crop)
+    method.build_for_crop(data_config.crop)
     set_seed(0, device_specific=True)
     data = pair(domain_from_folder(Path(domain)), data_config, seed=0)
     if method.looks:

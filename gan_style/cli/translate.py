@@ -149,7 +149,7 @@ def translate(
     images = f"{len(jobs)} image{'s' * (len(jobs) != 1)}"
     which = f"{weights} weights" if record else ""
     if weights == "best" and getattr(method_config, "alpha", 1) == 1:  # KID is of all of it
-        note = checkpoint.kid_of(Path(run), built.translators[0])
+        note = checkpoint.kid_of(Path(run), built.inference_networks[0])
         beside = f"; unchanged: {note['unchanged']:.4f}" if "unchanged" in note else ""
         which += f" (KID {note['kid']:.4f} after {note['images']} images{beside})"
     made_by = _label(name, method_config, which)

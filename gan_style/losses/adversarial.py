@@ -11,7 +11,7 @@ With scores s of any shape, and means over all of them:
 
 A method weighs the terms: CycleGAN's reference halves the discriminator's two, DualGAN doesn't. The
 Wasserstein form says nothing without a bound on the critic's slope: `clip_weights` after each of
-its steps, or a penalty on `slopes`.
+its steps, or a penalty on `gradient_norms`.
 """
 
 from collections.abc import Callable, Iterable
@@ -73,10 +73,10 @@ LOSSES = {
 }
 
 
-def slopes(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+def gradient_norms(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     """How steep a critic is at a random point between each real and made image (N, C, H, W): (N,).
 
-    Gulrajani et al. 2017 want (slopes - 1)^2 to be small. The points are real + e (fake - real)
+    Gulrajani et al. 2017 want (norm - 1)^2 to be small. The points are real + e (fake - real)
     with one e from U(0, 1) an image; the slope is sqrt(1e-8 + sum of the squared gradient of the
     image's scores), as in duxingren14/DualGAN (model.py). Gradients reach the critic's weights
     where they are enabled, never the images.

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from gan_style import strips
+from gan_style import tiling
 from gan_style.config import LONGEST, at_least, at_most
 from gan_style.data.images import LONG, PIXELS
 from gan_style.errors import ConfigError, DataError
@@ -85,7 +85,7 @@ class Method(TrainedMethod):
     players: Mapping[str, tuple[str, ...]] = {"generator": ("decoder",)}
     averaged = ("decoder",)
     pretrained: ClassVar[dict[str, str]] = {"decoder": "adain"}
-    adjustable: ClassVar[tuple[str, ...]] = ("alpha", "style_size")
+    inference_options: ClassVar[tuple[str, ...]] = ("alpha", "style_size")
     multiple = 8  # three poolings, three doublings
     smallest = 16  # two positions that a pad can mirror
     # Measured on a CPU: 64 channels of the encoder and their padded copies.
@@ -106,8 +106,8 @@ class Method(TrainedMethod):
         """As measured, and large images in strips: four codes of 512 channels, and images."""
         pixels = content[0] * content[1]
         own = super().bytes_for(content)
-        if pixels > strips.WHOLE:
-            own = strips.WORKING + pixels * (4 * 32 + 36)
+        if pixels > tiling.WHOLE:
+            own = tiling.WORKING + pixels * (4 * 32 + 36)
         of_styles, files = 0.0, 0
         for style in styles:
             height, width = _scaled_size(style, self.config.style_size, self.smallest)
@@ -117,12 +117,12 @@ class Method(TrainedMethod):
 
     def _encoding(self, pixels: int) -> float:
         """Bytes of a style as it is scaled, in the encoder."""
-        if pixels > strips.WHOLE:
-            return strips.WORKING + pixels * (32 + 36)
+        if pixels > tiling.WHOLE:
+            return tiling.WORKING + pixels * (32 + 36)
         return pixels * self.style_bytes_per_pixel
 
     @property
-    def translators(self) -> tuple[str, ...]:
+    def inference_networks(self) -> tuple[str, ...]:
         """The decoder: the encoder has its weights from elsewhere."""
         return ("decoder",)
 
@@ -130,7 +130,7 @@ class Method(TrainedMethod):
     def _style_side(self) -> Side:
         return "a" if self.config.content_side == "b" else "b"
 
-    def ready(self) -> None:
+    def prefetch(self) -> None:
         """Fetch the encoder."""
         _ = self.vgg
 
@@ -183,12 +183,12 @@ class Method(TrainedMethod):
         return self.vgg.to(images.device)(images)
 
     def _code(self, images: Tensor) -> Tensor:
-        return strips.features(self.vgg.to(images.device), CODE, images)
+        return tiling.features(self.vgg.to(images.device), CODE, images)
 
     def _restyled(self, content: Tensor, styles: Sequence[Style]) -> Tensor:
         code, alpha = self._code(content), self.config.alpha
         code = alpha * self._mixed(code, styles) + (1 - alpha) * code
-        return strips.through(self.decoder, code, self.multiple)
+        return tiling.through(self.decoder, code, self.multiple)
 
     def _mixed(self, code: Tensor, styles: Sequence[Style]) -> Tensor:
         """The content's features with the statistics of every style, as `shares` has them."""

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss as l1
 
-from gan_style import strips
+from gan_style import tiling
 from gan_style.config import at_least, at_most
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
 from gan_style.method import ENDS, Batch, Direction, Paper, Side, TrainedMethod
-from gan_style.nn.blocks import both_ways, from_signed, frozen, to_signed, together
+from gan_style.nn.blocks import batched_forward, both_ways, from_tanh_range, frozen, to_tanh_range
 from gan_style.nn.discriminators import PatchDiscriminator, PixelDiscriminator
 from gan_style.nn.generators import ResnetGenerator, UnetGenerator
 from gan_style.nn.image_pool import ImagePool
@@ -85,7 +85,7 @@ class Method(TrainedMethod):
         "discriminator": ("disc_a", "disc_b"),
     }
     averaged = ("gen_ab", "gen_ba")
-    adjustable: ClassVar[tuple[str, ...]] = ("direction",)
+    inference_options: ClassVar[tuple[str, ...]] = ("direction",)
     directions: Mapping[Direction, str] = {"a2b": "gen_ab", "b2a": "gen_ba"}
 
     def __init__(self, config: Config) -> None:
@@ -103,8 +103,8 @@ class Method(TrainedMethod):
 
     def bytes_for(self, content: tuple[int, int], styles: Sequence[tuple[int, int]] = ()) -> float:
         """As measured, and large contents in strips."""
-        if content[0] * content[1] > strips.WHOLE:
-            return strips.peak(self.config.width_generator, content[0] * content[1])
+        if content[0] * content[1] > tiling.WHOLE:
+            return tiling.peak(self.config.width_generator, content[0] * content[1])
         return super().bytes_for(content, styles)
 
     @property
@@ -120,7 +120,7 @@ class Method(TrainedMethod):
         return ENDS[self.config.direction][0] in self.grey_sides
 
     @property
-    def translators(self) -> tuple[str, ...]:
+    def inference_networks(self) -> tuple[str, ...]:
         """The generator of the configured direction."""
         return (self.directions[self.config.direction],)
 
@@ -138,19 +138,19 @@ class Method(TrainedMethod):
         c = self.config
         channels = c.channels_a if direction == "a2b" else c.channels_b
         net = getattr(self, self.directions[direction])
-        return from_signed(strips.through(net, to_signed(content, channels)))
+        return from_tanh_range(tiling.through(net, to_tanh_range(content, channels)))
 
     def _signed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         c = self.config
-        return to_signed(batch["a"], c.channels_a), to_signed(batch["b"], c.channels_b)
+        return to_tanh_range(batch["a"], c.channels_a), to_tanh_range(batch["b"], c.channels_b)
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """One step: both generators on one sum, then both discriminators on pooled images."""
         a, b = self._signed(batch)
         c = self.config
         if c.lambda_identity > 0:
-            fake_b, same_b = together(self.gen_ab, a, b)
-            fake_a, same_a = together(self.gen_ba, b, a)
+            fake_b, same_b = batched_forward(self.gen_ab, a, b)
+            fake_a, same_a = batched_forward(self.gen_ba, b, a)
         else:
             fake_b, fake_a = self.gen_ab(a), self.gen_ba(b)
         with frozen(self.disc_a, self.disc_b):
@@ -168,8 +168,8 @@ class Method(TrainedMethod):
         yield "generator", terms
 
         # Images made before the generators' step, as in the reference.
-        real_b, pooled_b = together(self.disc_b, b, self.pool_b.query(fake_b))
-        real_a, pooled_a = together(self.disc_a, a, self.pool_a.query(fake_a))
+        real_b, pooled_b = batched_forward(self.disc_b, b, self.pool_b.query(fake_b))
+        real_a, pooled_a = batched_forward(self.disc_a, a, self.pool_a.query(fake_a))
         yield (
             "discriminator",
             {
@@ -188,8 +188,8 @@ class Method(TrainedMethod):
         a, b = self._signed(batch)
         grids = both_ways(a, b, self.gen_ab, self.gen_ba)
         if a.shape[1] == b.shape[1]:
-            grids["a2b"]["identity"] = from_signed(self.gen_ba(a))
-            grids["b2a"]["identity"] = from_signed(self.gen_ab(b))
+            grids["a2b"]["identity"] = from_tanh_range(self.gen_ba(a))
+            grids["b2a"]["identity"] = from_tanh_range(self.gen_ab(b))
         return grids
 
     def monitor(self, batch: Batch) -> dict[str, Tensor]:

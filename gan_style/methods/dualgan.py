@@ -34,12 +34,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss as l1
 
-from gan_style import strips
+from gan_style import tiling
 from gan_style.config import MOST_IMAGES, at_least, at_most
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
 from gan_style.method import ENDS, Batch, Direction, Paper, Side, TrainedMethod
-from gan_style.nn.blocks import both_ways, from_signed, frozen, to_signed
+from gan_style.nn.blocks import both_ways, from_tanh_range, frozen, to_tanh_range
 from gan_style.nn.dualgan import (
     Bottleneck,
     DualGanDiscriminator,
@@ -143,7 +143,9 @@ class Config:
     unskipped: int = 0  # outermost maps of the encoder that don't join the decoder
     bottleneck: Bottleneck = "erased"  # maps of one pixel: erased by their norm, or kept
     discriminator: Critic = "2020_scalar"  # its era, and whether it gives one score or a map
-    gan_loss: GanLossName = "wgan-gp"  # penalty on slopes; wgan: clips; vanilla: cross-entropy
+    gan_loss: GanLossName = (
+        "wgan-gp"  # penalty on gradient_norms; wgan: clips; vanilla: cross-entropy
+    )
     lambda_penalty: float = 10.0  # of wgan-gp: weight of (slope - 1)^2
     clip: float = 0.01  # of wgan: bound of all critic weights after each of their steps
     critic_steps: int = 1  # steps of the critics before the generators', each on other images
@@ -181,7 +183,7 @@ class Method(TrainedMethod):
         "generator": ("gen_ab", "gen_ba"),
     }
     averaged = ("gen_ab", "gen_ba")
-    adjustable: ClassVar[tuple[str, ...]] = ("direction",)
+    inference_options: ClassVar[tuple[str, ...]] = ("direction",)
     directions: Mapping[Direction, str] = {"a2b": "gen_ab", "b2a": "gen_ba"}
 
     def __init__(self, config: Config) -> None:
@@ -199,7 +201,7 @@ class Method(TrainedMethod):
         self.disc_a = _discriminator(c, c.channels_a, crop)
         self.disc_b = _discriminator(c, c.channels_b, crop)
 
-    def fit(self, crop: tuple[int, int] | None) -> None:
+    def build_for_crop(self, crop: tuple[int, int] | None) -> None:
         """The scalar critics' last layer has as many weights as their last map has pixels."""
         kind = self.config.discriminator
         if CRITICS[kind][1] == "map":
@@ -218,8 +220,8 @@ class Method(TrainedMethod):
 
     def bytes_for(self, content: tuple[int, int], styles: Sequence[tuple[int, int]] = ()) -> float:
         """As measured, and large contents in strips."""
-        if content[0] * content[1] > strips.WHOLE:
-            return strips.peak(self.config.width_generator, content[0] * content[1])
+        if content[0] * content[1] > tiling.WHOLE:
+            return tiling.peak(self.config.width_generator, content[0] * content[1])
         return super().bytes_for(content, styles)
 
     @property
@@ -235,7 +237,7 @@ class Method(TrainedMethod):
         return ENDS[self.config.direction][0] in self.grey_sides
 
     @property
-    def translators(self) -> tuple[str, ...]:
+    def inference_networks(self) -> tuple[str, ...]:
         """The generator of the configured direction."""
         return (self.directions[self.config.direction],)
 
@@ -257,24 +259,24 @@ class Method(TrainedMethod):
     def translate_in(self, direction: Direction, content: Tensor) -> Tensor:
         """The same through the generator of one direction."""
         c = self.config
-        signed = to_signed(content, c.channels_a if direction == "a2b" else c.channels_b)
+        signed = to_tanh_range(content, c.channels_a if direction == "a2b" else c.channels_b)
         devices = [content.device] if content.is_cuda else []
         with torch.random.fork_rng(devices):
-            return from_signed(self._each(getattr(self, self.directions[direction]), signed))
+            return from_tanh_range(self._each(getattr(self, self.directions[direction]), signed))
 
     def _each(self, net: nn.Module, images: Tensor) -> Tensor:
         """Through a generator as if every image came alone."""
         if self.config.norm == "instance" and not self.config.dropout:
-            return strips.through(net, images)
+            return tiling.through(net, images)
         made, seed = [], torch.initial_seed()
         for image in images.split(1):
             torch.manual_seed(seed)
-            made.append(strips.through(net, image))
+            made.append(tiling.through(net, image))
         return torch.cat(made)
 
     def _signed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         c = self.config
-        return to_signed(batch["a"], c.channels_a), to_signed(batch["b"], c.channels_b)
+        return to_tanh_range(batch["a"], c.channels_a), to_tanh_range(batch["b"], c.channels_b)
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """One step: the critics on each part of the batch, then the generators on one part."""
@@ -305,8 +307,8 @@ class Method(TrainedMethod):
         }
         if self.config.gan_loss == "wgan-gp":
             weight = self.config.lambda_penalty
-            steep_b = adversarial.slopes(self.disc_b, b, fake_b)
-            steep_a = adversarial.slopes(self.disc_a, a, fake_a)
+            steep_b = adversarial.gradient_norms(self.disc_b, b, fake_b)
+            steep_a = adversarial.gradient_norms(self.disc_a, a, fake_a)
             terms["penalty_b"] = weight * (steep_b - 1).square().mean()
             terms["penalty_a"] = weight * (steep_a - 1).square().mean()
         return terms
@@ -349,7 +351,9 @@ class Method(TrainedMethod):
         ):
             values[f"critic/gap_{side}"] = critic(real).mean() - critic(fake).mean()
             if self.config.gan_loss == "wgan-gp":
-                values[f"critic/slope_{side}"] = adversarial.slopes(critic, real, fake).mean()
+                values[f"critic/slope_{side}"] = adversarial.gradient_norms(
+                    critic, real, fake
+                ).mean()
             if self.config.gan_loss == "wgan":
                 clipped = adversarial.clipped_share(critic, self.config.clip)
                 values[f"critic/clipped_{side}"] = clipped

@@ -24,7 +24,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gan_style import strips
+from gan_style import tiling
 from gan_style.config import LONGEST, at_least, at_most, entries
 from gan_style.data.images import read_picture, resize, to_array, to_tensor
 from gan_style.errors import ConfigError, DataError
@@ -140,16 +140,16 @@ class Method(TrainedMethod):
 
     def bytes_for(self, content: tuple[int, int], styles: Sequence[tuple[int, int]] = ()) -> float:
         """As measured, and large contents in strips."""
-        if content[0] * content[1] > strips.WHOLE:
-            return strips.peak(self.config.width_generator, content[0] * content[1])
+        if content[0] * content[1] > tiling.WHOLE:
+            return tiling.peak(self.config.width_generator, content[0] * content[1])
         return super().bytes_for(content, styles)
 
     @property
-    def translators(self) -> tuple[str, ...]:
+    def inference_networks(self) -> tuple[str, ...]:
         """The one network."""
         return ("net",)
 
-    def ready(self) -> None:
+    def prefetch(self) -> None:
         """Read the style image and fetch VGG."""
         self._targets(next(self.net.parameters()))
 
@@ -190,7 +190,7 @@ class Method(TrainedMethod):
 
     def _painted(self, content: Tensor) -> Tensor:
         """The network's output in units of [0, 1], which it may leave."""
-        return strips.through(self.net, content * 255) / 255
+        return tiling.through(self.net, content * 255) / 255
 
     def _features(self, images: Tensor, layers: Sequence[str] | None = None) -> dict[str, Tensor]:
         return self.vgg.to(images.device)(images, layers)

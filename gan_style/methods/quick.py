@@ -44,7 +44,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_style import strips, weights
+from gan_style import tiling, weights
 from gan_style.config import at_least, at_most, did_you_mean
 from gan_style.errors import ConfigError
 from gan_style.losses import adversarial
@@ -147,7 +147,7 @@ class Method(TrainedMethod):
     One-sided there are the generator of `direction` and the discriminator of its target alone.
     """
 
-    adjustable: ClassVar[tuple[str, ...]] = ("direction", "alpha")
+    inference_options: ClassVar[tuple[str, ...]] = ("direction", "alpha")
     multiple = STRIDE  # three poolings, three doublings
     # Measured on a CPU: the encoder's 64 channels, kept for the skip, and the decoder's.
     bytes_per_pixel = 1300.0
@@ -178,7 +178,7 @@ class Method(TrainedMethod):
         # smallest image that is seen.
         self.smallest = 16 * 2 ** (config.judge_scales - 1)
 
-    def fit(self, crop: tuple[int, int] | None) -> None:
+    def build_for_crop(self, crop: tuple[int, int] | None) -> None:
         """Refuse a strength that is none of what is trained."""
         if self.config.alpha != 1:
             raise ConfigError(
@@ -219,7 +219,7 @@ class Method(TrainedMethod):
             if fresh:
                 getattr(self, name).transport(found[CODE].matrix, found[CODE].offset)
 
-    def ready(self) -> None:
+    def prefetch(self) -> None:
         """Fetch the encoder."""
         _ = self.vgg
 
@@ -231,15 +231,15 @@ class Method(TrainedMethod):
     def bytes_for(self, content: tuple[int, int], styles: Sequence[tuple[int, int]] = ()) -> float:
         """As measured, and large contents in strips."""
         pixels = content[0] * content[1]
-        if pixels > strips.WHOLE:
+        if pixels > tiling.WHOLE:
             # A row's: 80 rows of relu1_1, 38 of relu2_1 and 13 of relu3_1 wait for the deeper
             # layers, 34,000 bytes; the rest, and what a pixel takes, is as measured at 4 to 12 MP.
             twice = 12 * pixels * (self.config.alpha != 1)  # the image of the start is there too
-            return strips.WORKING + 50 * pixels + 100_000 * content[1] + twice
+            return tiling.WORKING + 50 * pixels + 100_000 * content[1] + twice
         return super().bytes_for(content, styles)
 
     @property
-    def translators(self) -> tuple[str, ...]:
+    def inference_networks(self) -> tuple[str, ...]:
         """The generator of the configured direction."""
         return (self.directions[self.config.direction],)
 
@@ -257,9 +257,9 @@ class Method(TrainedMethod):
     def translate_in(self, direction: Direction, content: Tensor) -> Tensor:
         """The same through the generator of one direction."""
         vgg, alpha = self._vgg_for(content), self.config.alpha
-        made = strips.painted(vgg, getattr(self, self.directions[direction]), content)
+        made = tiling.painted(vgg, getattr(self, self.directions[direction]), content)
         if alpha != 1:
-            before = strips.painted(vgg, self._start.to(content.device), content)
+            before = tiling.painted(vgg, self._start.to(content.device), content)
             made = before + alpha * (made - before)
         return made.clamp(0, 1)
 

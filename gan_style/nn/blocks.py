@@ -10,12 +10,12 @@ from torch.nn import functional as F
 from gan_style.maths.colour import luma
 
 
-def to_signed(images: Tensor, channels: int = 3) -> Tensor:
+def to_tanh_range(images: Tensor, channels: int = 3) -> Tensor:
     """RGB (N, 3, H, W) in [0, 1] -> (N, channels, H, W) in [-1, 1]; one channel is the luma."""
     return (images if channels == 3 else luma(images)) * 2 - 1
 
 
-def from_signed(images: Tensor) -> Tensor:
+def from_tanh_range(images: Tensor) -> Tensor:
     """(N, 1 or 3, H, W) in [-1, 1] -> RGB (N, 3, H, W) in [0, 1]."""
     return (images.expand(-1, 3, -1, -1) + 1) / 2
 
@@ -31,7 +31,7 @@ def both_ways(
     for name, real, there, back in (("a2b", a, gen_ab, gen_ba), ("b2a", b, gen_ba, gen_ab)):
         made = there(real)
         columns = {"real": real, "translated": made, "back": back(made)}
-        grids[name] = {title: from_signed(images) for title, images in columns.items()}
+        grids[name] = {title: from_tanh_range(images) for title, images in columns.items()}
     return grids
 
 
@@ -115,7 +115,7 @@ def init_normal(net: nn.Module, std: float) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def together(net: Callable[[Tensor], Tensor], *batches: Tensor) -> tuple[Tensor, ...]:
+def batched_forward(net: Callable[[Tensor], Tensor], *batches: Tensor) -> tuple[Tensor, ...]:
     """Each of some batches through a network: in one pass, where that is quicker.
 
     For networks that treat every image by itself, as those with instance norm do. An accelerator

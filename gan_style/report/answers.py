@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from gan_style.report import words
+from gan_style.report import formatting
 from gan_style.report.record import (
     REAL,
     UNCHANGED,
@@ -31,7 +31,7 @@ SEED = 0
 
 RULES: Mapping[Rule, str] = {
     "pairs": "Two methods can't be told apart where the 95 % bootstrap interval of their "
-    f"difference holds 0: percentiles of {words.count(RESAMPLES)} resamples of the pairs that "
+    f"difference holds 0: percentiles of {formatting.count(RESAMPLES)} resamples of the pairs that "
     "both have a number for, pair by pair.",
     "intervals": "Two methods can't be told apart where their 95 % intervals overlap, as these "
     "numbers are of all images together; that is a careful rule, which calls some differences "
@@ -258,7 +258,7 @@ def _no_better(comparison: Comparison, metric: Metric, best: str) -> list[Part]:
     if differ:
         parts = [Part(text="No method does better than leaving the images alone: ")]
     else:
-        images = words.plural(ours.images or len(comparison.pairs), "image")
+        images = formatting.plural(ours.images or len(comparison.pairs), "image")
         parts = [
             Part(text=f"{images} can't tell "),
             Part(text=best, name=True),
@@ -267,9 +267,9 @@ def _no_better(comparison: Comparison, metric: Metric, best: str) -> list[Part]:
     return [
         *parts,
         Part(text=unchanged.label, name=True),
-        Part(text=f" has {metric.short} {words.with_interval(theirs)}, "),
+        Part(text=f" has {metric.short} {formatting.with_interval(theirs)}, "),
         Part(text=best, name=True),
-        Part(text=f" {words.with_interval(ours)}."),
+        Part(text=f" {formatting.with_interval(ours)}."),
         *([] if differ else [Part(text=" More images, of contents and of the target, would.")]),
     ]
 
@@ -291,7 +291,7 @@ def _listed(known: Sequence[Method], metric: Metric) -> list[Part]:
         parts += [
             Part(text=", " if index else ""),
             Part(text=method.label, name=True),
-            Part(text=f" {words.with_interval(method.values[metric.key])}"),
+            Part(text=f" {formatting.with_interval(method.values[metric.key])}"),
         ]
     return parts
 
@@ -307,7 +307,7 @@ def _cannot_tell(comparison: Comparison, metric: Metric) -> list[Part]:
         for part in (
             Part(text=f"{what} ("),
             Part(text=each.label, name=True),
-            Part(text=f", {metric.short} {words.with_interval(each.values[metric.key])})"),
+            Part(text=f", {metric.short} {formatting.with_interval(each.values[metric.key])})"),
         )
     ]
     differ, _ = apart(unchanged.values[metric.key], real.values[metric.key])
@@ -339,11 +339,11 @@ def _colour(method: Method, metric: Metric, unchanged: Value | None) -> list[Par
     name, ours = Part(text=method.label, name=True), method.values.get(COLOUR)
     if ours is None:
         return [Part(text=" The colours of "), name, Part(text=" weren't measured.")]
-    told = words.with_interval(ours)
+    told = formatting.with_interval(ours)
     shown = [Part(text=f" {metric.short}: "), name]
     if unchanged is None:
         return [*shown, Part(text=f" {told}; that of {UNCHANGED} wasn't measured.")]
-    theirs = words.with_interval(unchanged)
+    theirs = formatting.with_interval(unchanged)
     contents = [Part(text=UNCHANGED, name=True), Part(text=f" {theirs}.")]
     if not apart(ours, unchanged)[0]:
         return [*shown, Part(text=f" {told}, which can't be told from "), *contents]
@@ -386,11 +386,13 @@ def cheapest(comparison: Comparison) -> Answer:
         cost = timed[label].cost
         timing = cost.sizes[side]
         place = f" on {cost.device}" if cost.device else ""
-        most = f" (95 % of runs below {words.duration(timing.tail)})" if timing.tail else ""
+        most = f" (95 % of runs below {formatting.duration(timing.tail)})" if timing.tail else ""
         spent = _training(cost.training)
-        return f"{words.seconds(timing)} an image at {side} pixels{place}{most}, {spent}"
+        return f"{formatting.seconds(timing)} an image at {side} pixels{place}{most}, {spent}"
 
-    parts = _sentence(ordered, told, lambda label: words.seconds(timed[label].cost.sizes[side]))
+    parts = _sentence(
+        ordered, told, lambda label: formatting.seconds(timed[label].cost.sizes[side])
+    )
     parts += _pays_off(timed, ordered.best, side)
     return _answer(question, parts, ordered)
 
@@ -412,7 +414,7 @@ def _pays_off(timed: Mapping[str, Method], best: str, side: int) -> list[Part]:
         Part(text=best, name=True),
         Part(text=" takes less time than "),
         Part(text=other, name=True),
-        Part(text=f" from {words.plural(images, 'image')} on."),
+        Part(text=f" from {formatting.plural(images, 'image')} on."),
     ]
 
 
@@ -435,7 +437,7 @@ def _training(training: Training | None) -> str:
     if training.seconds is None:
         return "after a training whose cost isn't known"
     device = f" on {training.device}" if training.device else ""
-    return f"after {words.duration(training.seconds)} of training{device}"
+    return f"after {formatting.duration(training.seconds)} of training{device}"
 
 
 def trade_off(comparison: Comparison) -> Answer:
@@ -514,7 +516,7 @@ def _for_scale(comparison: Comparison, metric: Metric, comparative: str) -> list
         parts += [
             Part(text="; " if index else " For scale: "),
             Part(text=method.label, name=True),
-            Part(text=f" {words.number(ours.value)}"),
+            Part(text=f" {formatting.number(ours.value)}"),
         ]
         if len(beaten) == len(theirs):
             parts.append(Part(text=f", {comparative} than any method"))
@@ -531,11 +533,11 @@ def _by_metric(comparison: Comparison, metric: Metric, ordered: Rank) -> list[Pa
     def told(label: str) -> str:
         method = next(method for method in comparison.contenders if method.label == label)
         value = method.values[metric.key]
-        note = f", of only {words.plural(value.few, 'image')}" if value.few else ""
-        return f"{metric.short} {words.with_interval(value)}{note}"
+        note = f", of only {formatting.plural(value.few, 'image')}" if value.few else ""
+        return f"{metric.short} {formatting.with_interval(value)}{note}"
 
     parts = _sentence(
-        ordered, told, lambda label: words.with_interval(_value(comparison, label, metric))
+        ordered, told, lambda label: formatting.with_interval(_value(comparison, label, metric))
     )
     lacking = [m.label for m in comparison.contenders if metric.key not in m.values]
     if lacking:
@@ -580,7 +582,7 @@ def _names(labels: Sequence[str]) -> list[Part]:
 
 def _without(question: str, comparison: Comparison, keys: Sequence[str]) -> Answer:
     titles = [comparison.metrics[key].short for key in keys if key in comparison.metrics]
-    known = words.joined(titles or list(keys), "or")
+    known = formatting.joined(titles or list(keys), "or")
     return Answer(question=question, parts=(Part(text=f"No method has a result for {known}."),))
 
 

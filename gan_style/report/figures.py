@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from gan_style.report import answers, words
+from gan_style.report import answers, formatting
 from gan_style.report.plots import Plot, Point
 from gan_style.report.record import Comparison, Method, Metric, Value
 
@@ -57,7 +57,7 @@ def speed(comparison: Comparison) -> Plot | None:
     what = ": distance to the collection" if quality.key == "kid" else ""
     return _plot(
         points,
-        f"Seconds an image at {words.count(side)} pixels",
+        f"Seconds an image at {formatting.count(side)} pixels",
         f"{_title(quality)}{what}",
         seconds=True,
     )
@@ -68,14 +68,15 @@ def described(plot: Plot) -> str:
 
     def told(value: float, interval: Interval) -> str:
         if not interval:
-            return words.number(value)
-        return f"{words.number(value)} ({words.number(interval[0])} to {words.number(interval[1])})"
+            return formatting.number(value)
+        low, high = map(formatting.number, interval)
+        return f"{formatting.number(value)} ({low} to {high})"
 
     points = "; ".join(
         f"{point.label}: {told(point.x, point.x_interval)}, {told(point.y, point.y_interval)}"
         for point in plot.points
     )
-    front = f" On the Pareto front: {words.joined(plot.front)}." if plot.front else ""
+    front = f" On the Pareto front: {formatting.joined(plot.front)}." if plot.front else ""
     return (
         f"Scatter plot of {len(plot.points)} methods. Across: {plot.x_title}. Up: {plot.y_title}. "
         f"{points}.{front}"

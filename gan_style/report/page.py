@@ -21,7 +21,7 @@ from PIL import Image
 from gan_style.config import at_least
 from gan_style.errors import DataError
 from gan_style.io.files import atomic_file
-from gan_style.report import answers, figures, pictures, plots, record, tables, vote, words
+from gan_style.report import answers, figures, formatting, pictures, plots, record, tables, vote
 from gan_style.report.plots import Plot
 from gan_style.report.record import Comparison, Method, Metric
 
@@ -203,7 +203,7 @@ def _markdown(
         | {
             "table": _main_numbers(comparison),
             "has_grid": files["grid.jpg"] is not None,
-            "grid_alt": f"{words.plural(rows, 'content')} and their translations",
+            "grid_alt": f"{formatting.plural(rows, 'content')} and their translations",
             "grid_caption": _chosen(comparison, rows),
             "plots": [
                 {"name": name, "alt": figures.described(plot), "caption": caption}
@@ -229,12 +229,12 @@ def _render(template: str, context: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "linked": words.linked,
-        "link": words.link,
-        "plural": words.plural,
-        "count": words.count,
+        "linked": formatting.linked,
+        "link": formatting.link,
+        "plural": formatting.plural,
+        "count": formatting.count,
         "percent": lambda share: f"{100 * share:.0f} %",
-        "md": words.markdown,
+        "md": formatting.markdown,
         "fenced": lambda text: text.replace("```", "'''"),
     }
     return environment.get_template(template).render(**context)
@@ -270,13 +270,13 @@ def _devices(comparison: Comparison) -> list[str]:
             found.setdefault(place, []).append(method.label)
     if len(found) == 1:
         return list(found)
-    return [f"{place} ({words.joined(labels)})" for place, labels in found.items()]
+    return [f"{place} ({formatting.joined(labels)})" for place, labels in found.items()]
 
 
 def _facts(comparison: Comparison) -> list[str]:
     facts = [
-        words.plural(len(comparison.contenders), "method"),
-        words.plural(len(comparison.pairs), "pair") + " of a content and a style image",
+        formatting.plural(len(comparison.contenders), "method"),
+        formatting.plural(len(comparison.pairs), "pair") + " of a content and a style image",
     ]
     if images := comparison.protocol.get("collection_images"):
         facts.append(f"a collection of {record.line(images)} images")
@@ -295,17 +295,17 @@ def _alt(comparison: Comparison, index: int, column: int, columns: Sequence[str]
 def _chosen(comparison: Comparison, rows: int) -> str:
     total = len(comparison.pairs)
     if rows == total:
-        return f"All {words.plural(total, 'pair')}."
+        return f"All {formatting.plural(total, 'pair')}."
     return (
-        f"{rows} of {words.plural(total, 'pair')}, at even distances in their list, not chosen by "
-        "looking."
+        f"{rows} of {formatting.plural(total, 'pair')}, at even distances in their list, not "
+        "chosen by looking."
     )
 
 
 def _left_out(comparison: Comparison) -> list[str]:
     notes = [f"{method.label} is left out: {method.error}" for method in comparison.failed]
     notes += [f"{m.label} has no pictures." for m in comparison.contenders if not m.images]
-    if references := words.joined([method.label for method in comparison.references]):
+    if references := formatting.joined([method.label for method in comparison.references]):
         notes.append(f"References are not shown: {references}.")
     return notes
 
@@ -361,7 +361,7 @@ def _numbers_of(comparison: Comparison, method: Method | None, index: int) -> li
         value = method.values.get(metric.key) if method else None
         number = value.each[index] if value and value.each else None
         if number is not None:
-            found.append([metric.short, words.number(number)])
+            found.append([metric.short, formatting.number(number)])
     return found
 
 
@@ -375,7 +375,7 @@ def _firsts(table: tables.Table) -> set[int]:
 
 
 def _protocol(comparison: Comparison) -> list[tuple[str, str]]:
-    facts = [("Pairs", words.count(len(comparison.pairs)))]
+    facts = [("Pairs", formatting.count(len(comparison.pairs)))]
     further = (key for key in comparison.protocol if key not in (*PROTOCOL, "rows"))
     names = [*PROTOCOL, *further]
     facts += [
@@ -410,7 +410,7 @@ def _measured(comparison: Comparison, metric: Metric) -> dict[str, Any]:
         uncertainty = "95 % interval, of its spread over random halves of the images"
     else:
         uncertainty = "none known" if values else ""
-    ends = [words.count(count) for count in (counts[:1] + counts[1:][-1:])]
+    ends = [formatting.count(count) for count in (counts[:1] + counts[1:][-1:])]
     return {
         "metric": metric,
         "against": COMPARED.get(metric.against, metric.against),
@@ -445,7 +445,7 @@ def _known(comparison: Comparison) -> Iterator[str]:
     against = f", the collection has {record.line(images)} images" if images else ""
     resize = comparison.protocol.get("resize")
     scaled = f"; measured at {record.line(resize)}" if resize else ""
-    yield f"{words.plural(len(comparison.pairs), 'pair')}{against}{scaled}."
+    yield f"{formatting.plural(len(comparison.pairs), 'pair')}{against}{scaled}."
     if comparison.reference(record.UNCHANGED) and not any(
         method.label == record.REAL for method in comparison.methods
     ):
@@ -472,9 +472,9 @@ def _spent(method: Method) -> str:
     if training and training.seconds is None:
         facts = ["the cost of its training isn't known"]
     elif training and training.seconds is not None:
-        images = f", {words.plural(training.images, 'image')}" if training.images else ""
+        images = f", {formatting.plural(training.images, 'image')}" if training.images else ""
         place = f" on {training.device}" if training.device else ""
-        facts = [f"{words.duration(training.seconds)} of training{place}{images}"]
+        facts = [f"{formatting.duration(training.seconds)} of training{place}{images}"]
     else:
         facts = ["a reference" if method.reference else "nothing was trained here"]
     if method.weights:

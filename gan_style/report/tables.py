@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gan_style.report import answers, words
+from gan_style.report import answers, formatting
 from gan_style.report.record import UNCHANGED, Comparison, Cost, Method, Metric, Value
 
 # The groups of metrics, in their order.
@@ -156,7 +156,7 @@ def few(comparison: Comparison, metrics: Sequence[Metric]) -> tuple[str, ...]:
             titles.setdefault(count, []).append(metric.title)
     believe = ": believe KID" if any("kid" in m.values for m in comparison.working) else ""
     return tuple(
-        f"{words.joined(found)} of {words.plural(count, 'image')} "
+        f"{formatting.joined(found)} of {formatting.plural(count, 'image')} "
         f"{'is' if len(found) == 1 else 'are'} too high, and the more so the fewer there are"
         f"{believe}."
         for count, found in titles.items()
@@ -170,13 +170,13 @@ def cannot_tell(comparison: Comparison, metrics: Sequence[Metric]) -> tuple[str,
     found = []
     if blind:
         found.append(
-            f"By {words.joined([metric.title for metric in blind])} {UNCHANGED} contents can't be "
-            "told from real images here, so that no method is marked the best."
+            f"By {formatting.joined([metric.title for metric in blind])} {UNCHANGED} contents "
+            "can't be told from real images here, so that no method is marked the best."
         )
     if idle:
         found.append(
-            f"By {words.joined([metric.title for metric in idle])} no method is known to be better "
-            f"than {UNCHANGED} contents here, so that none is marked the best."
+            f"By {formatting.joined([metric.title for metric in idle])} no method is known to be "
+            f"better than {UNCHANGED} contents here, so that none is marked the best."
         )
     return tuple(found)
 
@@ -199,21 +199,23 @@ def _number(method: Method, metric: Metric, rank: answers.Rank | None, notes: No
     mark: Literal["best", "tie", ""] = ""
     if rank and not method.reference:
         mark = "best" if method.label == rank.best else "tie" if method.label in rank.ties else ""
-    return Cell(text=words.number(value.value), small=_small(value), mark=mark, sort=value.value)
+    return Cell(
+        text=formatting.number(value.value), small=_small(value), mark=mark, sort=value.value
+    )
 
 
 def _small(value: Value) -> tuple[str, ...]:
     """The interval, what else the metric says, and how many images where they are few."""
-    margin = words.interval(value)
+    margin = formatting.interval(value)
     further = [
-        f"{name} {words.number(value.further[name])}"
+        f"{name} {formatting.number(value.further[name])}"
         for name in ("precision", "recall")
         if name in value.further
     ]
     parts = [margin] if margin else []
     parts += further
     if value.few:
-        parts.append(f"of {words.plural(value.few, 'image')}")
+        parts.append(f"of {formatting.plural(value.few, 'image')}")
     return tuple(parts)
 
 
@@ -226,7 +228,7 @@ def costs(comparison: Comparison) -> Table | None:
     notes = Notes()
     groups = [
         Group(
-            title=f"At {words.count(side)} pixels",
+            title=f"At {formatting.count(side)} pixels",
             columns=(_cost("time an image"), _cost("peak memory")),
         )
         for side in sides
@@ -242,8 +244,8 @@ def costs(comparison: Comparison) -> Table | None:
         cells = [cell for side in sides for cell in _timing(method.cost, side, notes)]
         cells += [
             _training(method.cost),
-            _plain(method.cost.parameters, words.large),
-            _plain(method.cost.bytes, words.size),
+            _plain(method.cost.parameters, formatting.large),
+            _plain(method.cost.bytes, formatting.size),
         ]
         rows.append(Row(method=method, index=index, cells=tuple(cells)))
     return Table(
@@ -276,11 +278,11 @@ def _timing(cost: Cost, side: int, notes: Notes) -> tuple[Cell, Cell]:
     if timing is None:
         missing = notes.missing(cost.missing.get(side, "not measured"))
         return missing, missing
-    small = [f"95 % below {words.duration(timing.tail)}"] if timing.tail else []
+    small = [f"95 % below {formatting.duration(timing.tail)}"] if timing.tail else []
     if timing.runs and not timing.estimated:
-        small.append(words.plural(timing.runs, "run"))
-    time = Cell(text=words.seconds(timing), small=tuple(small), sort=timing.median)
-    return time, _plain(timing.peak_bytes, words.size)
+        small.append(formatting.plural(timing.runs, "run"))
+    time = Cell(text=formatting.seconds(timing), small=tuple(small), sort=timing.median)
+    return time, _plain(timing.peak_bytes, formatting.size)
 
 
 def _training(cost: Cost) -> Cell:
@@ -289,9 +291,11 @@ def _training(cost: Cost) -> Cell:
         return Cell(text="none here", sort=0)
     if training.seconds is None:
         return Cell(text="not known", sort=None)
-    parts = [] if training.images is None else [words.plural(training.images, "image")]
+    parts = [] if training.images is None else [formatting.plural(training.images, "image")]
     parts += [training.device] if training.device else []
-    return Cell(text=words.duration(training.seconds), small=tuple(parts), sort=training.seconds)
+    return Cell(
+        text=formatting.duration(training.seconds), small=tuple(parts), sort=training.seconds
+    )
 
 
 def _plain(value: float | None, told: Callable[[float], str]) -> Cell:

@@ -264,7 +264,7 @@ def start(
     def build() -> TrainedMethod:
         method = module.Method(used)
         check_size(data, method)
-        method.fit(data.crop)
+        method.build_for_crop(data.crop)
         return method
 
     outline = checkpoint.outline(build)  # before any memory is taken: a run may be somebody else's
@@ -283,7 +283,7 @@ def start(
         method.begin()
     # Before anything is distributed: every process comes to the same answer, and a download may
     # take longer than processes wait for each other.
-    method.ready()
+    method.prefetch()
     if folder and not folder.is_dir():
         folder = bring_domain(data)
     domain = find_images(data, train, method.sides, folder, run)
@@ -487,7 +487,7 @@ def bring_domain(data: DataConfig) -> Path:
 def bring_features(train: TrainConfig, method, domain):  # type: ignore[no-untyped-def]
     """What KID compares images by, for the main process; and why there is no KID, where not.
 
-    Before anything is distributed, as what `method.ready` fetches; but nobody needs it to train.
+    Before anything is distributed, as what `method.prefetch` fetches; but nobody needs it to train.
     """
     from gan_style.training import kid
 

@@ -89,7 +89,7 @@ class Chosen:
             checkpoint.load_networks(built, Path(self.run), self.weights)
         else:
             check_published(self.name, built)
-            for net in built.translators:
+            for net in built.inference_networks:
                 getattr(built, net).load_state_dict(published.load(built.pretrained[net]))
         return built
 
@@ -100,7 +100,7 @@ def check_published(name: str, method: TrainedMethod) -> None:
     Raises:
         ConfigError: so it is.
     """
-    if not set(method.translators) <= set(method.pretrained):
+    if not set(method.inference_networks) <= set(method.pretrained):
         raise ConfigError(
             f"{name} has no published weights: train it and give --run "
             f"(python -m gan_style train --method {name} --help)"
@@ -163,7 +163,7 @@ def refuse_trained_in(method: type[Method], options: Mapping[str, Any], run: str
     Raises:
         ConfigError: there is one.
     """
-    may_change: Sequence[str] = getattr(method, "adjustable", ())
+    may_change: Sequence[str] = getattr(method, "inference_options", ())
     for option, value in options.items():
         if option not in may_change:
             may = ", ".join(f"--{name}" for name in may_change) or "no option of the method"
@@ -338,7 +338,9 @@ class Translator:
         method = copy.copy(self.method)
         if isinstance(method, TrainedMethod):
             method.config = config
-            if method.translators != self.method.translators:  # another network, not loaded yet
+            if (
+                method.inference_networks != self.method.inference_networks
+            ):  # another network, not loaded yet
                 if chosen.file:
                     raise ConfigError(f"{chosen.file} is of one network: load that of {options}")
                 method = self._ready(chosen.build())

@@ -120,7 +120,7 @@ def small_method():
     """A network of one tensor, x of four numbers, as much of a method as is asked for."""
     net = nn.Module()
     net.x = nn.Parameter(torch.zeros(4))
-    return SimpleNamespace(translators=("net",), net=net)
+    return SimpleNamespace(inference_networks=("net",), net=net)
 
 
 @cases(malicious.lying_headers())

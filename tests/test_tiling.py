@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from gan_style import memory, methods, strips
+from gan_style import memory, methods, tiling
 from gan_style.errors import UserError
 from gan_style.nn.blocks import InstanceNorm, ReflectionPad, ThinConv2d
 from gan_style.nn.decoders import adain_decoder
@@ -75,7 +75,7 @@ def cut(monkeypatch):
     def limits(rows: int, width: int, stored: int = 2**40) -> None:
         sizes = {"WHOLE": 0, "STRIP": rows * width, "STORED": stored, "BLOCK": 1000}
         for name, value in sizes.items():
-            monkeypatch.setattr(strips, name, value)
+            monkeypatch.setattr(tiling, name, value)
 
     return limits
 
@@ -90,13 +90,13 @@ def test_a_layer_gives_the_same_in_strips(name, height, rows, cut):
     layer, content = built(LAYERS[name]), images(height, 19)
     cut(rows, 19)
     with torch.no_grad():
-        torch.testing.assert_close(strips.through(layer, content), layer(content))
+        torch.testing.assert_close(tiling.through(layer, content), layer(content))
 
 
 def test_rows_are_cut_wherever_strips_end():
     column = torch.arange(10.0).view(1, 1, 10, 1)
     for rows in (1, 2, 3, 10):
-        parts = strips._cut(iter(column.split(rows, dim=2)), 3, 4)
+        parts = tiling._cut(iter(column.split(rows, dim=2)), 3, 4)
         assert torch.cat(list(parts), dim=2).flatten().tolist() == [3, 4, 5, 6]
 
 
@@ -114,7 +114,7 @@ def test_a_network_gives_the_same_in_strips(name, rows, stored, cut):
         whole = net(content)
         cut(rows, width, stored)
         torch.manual_seed(2)
-        found = strips.through(net, content)
+        found = tiling.through(net, content)
     torch.testing.assert_close(found, whole)
     assert whole.std() > 0.01  # there is something to compare
 
@@ -132,7 +132,7 @@ def test_features_are_the_same_in_strips(options, rows, cut):
     cut(rows, 53)
     with torch.no_grad():
         for layer in ("relu2_1", "relu4_1"):
-            found = strips.features(vgg, layer, content)
+            found = tiling.features(vgg, layer, content)
             torch.testing.assert_close(found, vgg(content)[layer])
 
 
@@ -141,7 +141,7 @@ def test_a_decoder_gives_the_same_in_strips(rows, cut):
     decoder, code = built(adain_decoder), images(9, 5, 2, 512)
     cut(rows, 40)
     with torch.no_grad():
-        torch.testing.assert_close(strips.through(decoder, code, 8), decoder(code))
+        torch.testing.assert_close(tiling.through(decoder, code, 8), decoder(code))
 
 
 @pytest.mark.parametrize("name", ["cyclegan", "dualgan", "johnson", "adain"])
@@ -178,7 +178,7 @@ def test_translate_gives_the_same_in_strips(name, precision, cut):
 def test_moments_are_exact_far_from_zero():
     # The variance of float32 numbers around 1e4 is lost in their squares.
     maps = (images(30, 20, 1) + 1e4).float()
-    moments = strips._Moments()
+    moments = tiling._Moments()
     assert len(list(moments.seeing(maps.split(7, dim=2)))) == 5
     variance, mean = torch.var_mean(maps.double(), (0, 2, 3), correction=0)
     torch.testing.assert_close(moments.mean, mean, rtol=1e-15, atol=0)
@@ -189,7 +189,7 @@ def test_a_norm_far_from_zero_is_one_of_its_deviations(cut):
     maps = (images(30, 20, 1) + 1e4).float()
     cut(7, 20)
     with torch.no_grad():
-        found = strips.through(InstanceNorm(3), maps)
+        found = tiling.through(InstanceNorm(3), maps)
     # An offset of 1e-3, the spacing of such numbers, would be 0.003 deviations.
     torch.testing.assert_close(found, InstanceNorm(3)(maps.double()).float(), atol=2e-3, rtol=0)
 
@@ -198,7 +198,7 @@ def test_dualgans_norm_leaves_half_precision(cut):
     norm, maps = Norm(3, "instance"), images(30, 20, 1).bfloat16()
     cut(7, 20)
     with torch.no_grad():
-        torch.testing.assert_close(strips.through(norm, maps), norm(maps))  # and of one type
+        torch.testing.assert_close(tiling.through(norm, maps), norm(maps))  # and of one type
 
 
 @pytest.mark.parametrize(("stored", "times"), [(2**40, 1), (0, 3)])
@@ -210,7 +210,7 @@ def test_only_what_is_not_stored_is_computed_again(stored, times, cut):
     net = nn.Sequential(first, InstanceNorm(2), nn.Conv2d(2, 2, 3), InstanceNorm(2)).double()
     cut(5, 20, stored)
     with torch.no_grad():
-        strips.through(net, images(42, 20, 1))
+        tiling.through(net, images(42, 20, 1))
     assert sum(rows) == times * 40
 
 
@@ -227,7 +227,7 @@ def test_the_outermost_maps_of_large_images_alone_are_computed_again(cut):
     # As 12 megapixels are to the real limit and 64 channels: half the sides fit, all don't.
     cut(8, 48, 96 * 48 * 4 * 8 // 2)
     with torch.no_grad():
-        strips.through(net, images(96, 48, 1))
+        tiling.through(net, images(96, 48, 1))
     computed = {name: sum(each) for name, each in rows.items()}
     assert computed.pop("model.1") == 2 * 96
     assert set(computed.values()) == {24, 96}  # blocks, and the last layer
@@ -239,13 +239,13 @@ def test_strips_are_of_the_image_and_not_of_a_smaller_map(scale, pieces, cut):
     net[0].register_forward_hook(lambda module, inputs, output: seen.append(output.shape[2]))
     cut(4, 5)
     with torch.no_grad():
-        strips.through(net, images(12, 5, 1), scale)
+        tiling.through(net, images(12, 5, 1), scale)
     assert seen == [12 // pieces] * pieces
 
 
 def test_both_maps_of_a_sum_are_freed():
-    both = [strips._of([images(4, 4, 1)], 4, 2) for _ in range(2)]
-    total = strips._joined(*both)
+    both = [tiling._of([images(4, 4, 1)], 4, 2) for _ in range(2)]
+    total = tiling._joined(*both)
     begun = total.strips()
     total.forget()
     assert [each.blocks for each in both] == [([],), ([],)]
@@ -265,22 +265,22 @@ def test_small_images_and_gradients_and_unknown_networks_go_whole(monkeypatch):
 
     known = nn.Sequential(nn.ReLU())
     known[0].register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape)))
-    monkeypatch.setattr(strips, "WHOLE", 20)
-    monkeypatch.setattr(strips, "STRIP", 4)
+    monkeypatch.setattr(tiling, "WHOLE", 20)
+    monkeypatch.setattr(tiling, "STRIP", 4)
     with torch.no_grad():
-        strips.through(Unknown(), torch.zeros(1, 3, 6, 4))
-        strips.through(known, torch.zeros(2, 3, 5, 4))
-    strips.through(known, torch.zeros(1, 3, 6, 4))
+        tiling.through(Unknown(), torch.zeros(1, 3, 6, 4))
+        tiling.through(known, torch.zeros(2, 3, 5, 4))
+    tiling.through(known, torch.zeros(1, 3, 6, 4))
     assert seen == [(1, 3, 6, 4), (2, 3, 5, 4), (1, 3, 6, 4)]
     with torch.no_grad():
-        strips.through(known, torch.zeros(1, 3, 6, 4))
+        tiling.through(known, torch.zeros(1, 3, 6, 4))
     assert seen[3:] == [(1, 3, 1, 4)] * 6
 
 
 def test_a_layer_that_strips_do_not_know_is_named(cut):
     cut(4, 8)
     with torch.no_grad(), pytest.raises(TypeError, match="Softmax2d can't be applied in strips"):
-        strips.through(nn.Sequential(nn.Softmax2d()), images(8, 8))
+        tiling.through(nn.Sequential(nn.Softmax2d()), images(8, 8))
 
 
 # Memory
@@ -297,7 +297,7 @@ def test_two_readers_hold_no_more_than_the_strips_between_them():
             del strip
 
     first, second = (
-        each.strips() for each in strips._shared(strips._Map(strips=source, height=200, pieces=100))
+        each.strips() for each in tiling._shared(tiling._Map(strips=source, height=200, pieces=100))
     )
     for number in range(90):
         one = next(first)
@@ -330,31 +330,31 @@ def test_twelve_megapixels_are_not_refused_where_3_gb_are_free(
     said = rf"photo.png at 4000x3000 pixels takes about {takes} GB, but"
     with pytest.raises(UserError, match=said):
         translation.check_sizes(method, jobs, translation.How(device=CPU))
-    assert method.bytes_for((1024, 1024)) == strips.WHOLE * method.bytes_per_pixel
+    assert method.bytes_for((1024, 1024)) == tiling.WHOLE * method.bytes_per_pixel
 
 
 def test_a_peak_never_shrinks_with_the_image():
     # The first map alone is stored, until half the size of twice the channels is less.
-    assert strips.peak(8, 100) == strips.WORKING + 100 * (4 * 8 + 36)
-    peaks = [strips.peak(64, megapixel * 10**6) for megapixel in range(1, 100)]
+    assert tiling.peak(8, 100) == tiling.WORKING + 100 * (4 * 8 + 36)
+    peaks = [tiling.peak(64, megapixel * 10**6) for megapixel in range(1, 100)]
     assert peaks == sorted(peaks)
-    assert peaks[-1] == strips.WORKING + 99e6 * (2 * 64 + 36)
+    assert peaks[-1] == tiling.WORKING + 99e6 * (2 * 64 + 36)
 
 
 PEAK = """
 import re, sys
 from pathlib import Path
 import torch
-from gan_style import strips
+from gan_style import tiling
 from gan_style.nn.generators import ResnetGenerator
-strips.WHOLE, strips.STRIP, strips.STORED, strips.BLOCK = 0, 2**14, 2**25, 2**22
+tiling.WHOLE, tiling.STRIP, tiling.STORED, tiling.BLOCK = 0, 2**14, 2**25, 2**22
 net = ResnetGenerator(1, 16).requires_grad_(False)
 with torch.no_grad():
-    strips.through(net, torch.zeros(1, 3, 64, 64))
+    tiling.through(net, torch.zeros(1, 3, 64, 64))
     status = Path("/proc/self/status")
     peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+) kB", status.read_text())[1])
     before = peak()
-    strips.through(net, torch.rand(1, 3, 1024, 1024))
+    tiling.through(net, torch.rand(1, 3, 1024, 1024))
 print((peak() - before) * 1024)
 """
 
