@@ -518,7 +518,7 @@ def test_what_is_read_in_part_is_said_once_also_of_features_that_were_kept(evalu
 @pytest.mark.parametrize(
     "code",
     [
-        "import gan_style.pages.plots",
+        "import gan_style.report.plots",
         pytest.param(
             "import torch; from gan_style.evaluation.metrics import _ssim; "
             "_ssim.similarity(*2 * [torch.zeros(1, 1, 16, 16)])",

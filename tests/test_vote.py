@@ -515,6 +515,6 @@ def test_files_that_are_no_votes_are_refused(asked, content, message):
 
 
 def test_asking_and_counting_need_no_torch():
-    code = "import sys, gan_style.vote; print('torch' in sys.modules)"
+    code = "import sys, gan_style.report.vote; print('torch' in sys.modules)"
     made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert made.stdout == "False\n"

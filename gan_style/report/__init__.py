@@ -1,1 +1,5 @@
-"""A comparison as a page."""
+"""What a report is made of, without torch; `report.page` puts the parts together."""
+
+from gan_style import home
+
+home.for_matplotlib()
