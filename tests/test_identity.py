@@ -4,15 +4,19 @@ import json
 import re
 import shlex
 import shutil
+import tarfile
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from conftest import ROOT
 from PIL import Image
 from test_training import same, weights
 
-from gan_style import checkpoint, runs
+from gan_style import checkpoint, load, runs
+from gan_style.checkpoint import load_state
 from gan_style.config import PARTS
 from gan_style.data import stream as data
 from gan_style.data.stream import domain_from_folder, domain_from_lists, domain_from_two_folders
@@ -570,3 +574,37 @@ def test_what_a_start_that_was_ended_left_is_not_taken_for_the_style(painting):
     runs.tidy(Path("run"))
     assert {path.name for path in left.iterdir()} == {"style.png"}
     assert (left / "style.png").read_bytes() == painting.read_bytes()
+
+
+# A run that was made before modules moved: CycleGAN of version 0.1.0, at the commit ab944e0, by
+# train.py --domain toy --images 2 --size 24 --generator resnet_6 --width_generator 1
+# --width_discriminator 1 --pool_size 2 --ema 0 ... of
+# `synth.make("toy", size=32, train=6, test=3)`.
+
+
+@pytest.fixture
+def run_of_before(tmp_path):
+    with tarfile.open(ROOT / "tests" / "data" / "run_of_before.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path / "run"
+
+
+def test_a_run_of_before_goes_on_from_its_checkpoint(run_of_before, train_alone, toy):
+    first = weights(run_of_before)
+    said = train_alone(run_dir=run_of_before, domain=toy, resume="auto", images=4)
+    assert "going on after 2 images" in said
+    assert "finished after 4 images" in said
+    assert weights(run_of_before).keys() == first.keys()
+    assert not same(weights(run_of_before), first)
+
+
+def test_a_run_of_before_translates_and_is_begun_from(run_of_before, train_alone, toy):
+    state = load_state(run_of_before / "checkpoints" / "000000002" / "state.safetensors")
+    ways = {"a2b": "gen_ab", "b2a": "gen_ba"}
+    for direction, name in ways.items():
+        net = getattr(load(run_of_before, direction=direction).method, name)
+        kept = state["nets"][name]
+        assert all(torch.equal(value, kept[key]) for key, value in net.state_dict().items())
+    assert "begun with the weights of" in train_alone(
+        start_from=run_of_before, domain=toy, images=2, run_dir="new"
+    )

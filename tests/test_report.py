@@ -927,10 +927,11 @@ def test_the_same_comparison_makes_the_same_files(small, tmp_path):
 def test_every_file_of_the_pages_is_installed():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    patterns = setup["options.package_data"]["gan_style.report"].split(", ")
-    for path in (ROOT / "gan_style" / "report").iterdir():
-        if path.is_file() and path.suffix != ".py":
-            assert any(fnmatch(path.name, pattern) for pattern in patterns), path.name
+    for package in ("report", "weights"):
+        patterns = setup["options.package_data"][f"gan_style.{package}"].split(", ")
+        for path in (ROOT / "gan_style" / package).iterdir():
+            if path.is_file() and path.suffix != ".py":
+                assert any(fnmatch(path.name, pattern) for pattern in patterns), path.name
 
 
 # The other files

@@ -28,7 +28,7 @@ class Info:
             a reconstruction, that it is compared with the content that it started from.
         also: what else it is compared with, each a column of its own.
         source: where the definition comes from, with an address.
-        weights: names in `weights.py` that it needs.
+        weights: names in `weights/table.toml` that it needs.
         features: of a metric of collections: the extractors that it can be of.
         range: of collections: the least and the greatest value that there can be.
     """

@@ -35,7 +35,7 @@ def names() -> list[str]:
 
 
 def needs(name: str) -> tuple[str, ...]:
-    """The weights of an extractor, by their names in `weights.py`.
+    """The weights of an extractor, by their names in `weights/table.toml`.
 
     Raises:
         ConfigError: an unknown name.

