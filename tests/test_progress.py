@@ -157,8 +157,7 @@ def test_who_takes_no_lines_changes_no_exit_code(output):
 def test_a_start_says_what_is_not_read_to_a_full_disk_and_goes_on(toy):
     """Unbuffered, as in a container, each line fails by itself."""
     (toy / "readme.doc").touch()
-    body = f"""from gan_style.data import stream as data
-from gan_style.training import launch
+    body = f"""from gan_style.training import launch
     from pathlib import Path
     from types import SimpleNamespace
     notes = {{Path(str(i)): 'a line' for i in range(20)}}
