@@ -102,9 +102,7 @@ class TrainedMethod(Method):
     players: Mapping[str, tuple[str, ...]]
     averaged: tuple[str, ...]
     pretrained: ClassVar[dict[str, str]] = {}  # network -> the published weights that fill it
-    inference_options: ClassVar[
-        tuple[str, ...]
-    ] = ()  # options that translate may change after training
+    inference_options: ClassVar[tuple[str, ...]] = ()  # that may be changed after training
     # Of a method that translates between two collections: the network of each way that it goes.
     directions: Mapping[Direction, str] = {}
 

@@ -160,7 +160,7 @@ def test_what_a_stage_reads_makes_it_be_done_again(calls, compare, toy, change, 
     elif change == "redo":
         compare(GATYS, redo=["gatys"])
     elif change == "precision":  # auto comes to something else
-        monkeypatch.setattr(comparison, "choose", lambda *_: "fp16")
+        monkeypatch.setattr(comparison, "choose_precision", lambda *_: "fp16")
         compare(GATYS)
     else:
         monkeypatch.setattr("gan_style.__version__", "99")

@@ -143,9 +143,7 @@ class Config:
     unskipped: int = 0  # outermost maps of the encoder that don't join the decoder
     bottleneck: Bottleneck = "erased"  # maps of one pixel: erased by their norm, or kept
     discriminator: Critic = "2020_scalar"  # its era, and whether it gives one score or a map
-    gan_loss: GanLossName = (
-        "wgan-gp"  # penalty on gradient_norms; wgan: clips; vanilla: cross-entropy
-    )
+    gan_loss: GanLossName = "wgan-gp"  # penalty on gradients; wgan: clips; vanilla: cross-entropy
     lambda_penalty: float = 10.0  # of wgan-gp: weight of (slope - 1)^2
     clip: float = 0.01  # of wgan: bound of all critic weights after each of their steps
     critic_steps: int = 1  # steps of the critics before the generators', each on other images
@@ -351,9 +349,8 @@ class Method(TrainedMethod):
         ):
             values[f"critic/gap_{side}"] = critic(real).mean() - critic(fake).mean()
             if self.config.gan_loss == "wgan-gp":
-                values[f"critic/slope_{side}"] = adversarial.gradient_norms(
-                    critic, real, fake
-                ).mean()
+                norms = adversarial.gradient_norms(critic, real, fake)
+                values[f"critic/slope_{side}"] = norms.mean()
             if self.config.gan_loss == "wgan":
                 clipped = adversarial.clipped_share(critic, self.config.clip)
                 values[f"critic/clipped_{side}"] = clipped
