@@ -52,7 +52,7 @@ class StyleLoss(NamedTuple):
     """A statistic of features, and the loss between two of them.
 
     `of(features, weights)` keeps what the loss needs of an image, so that of the style image is
-    computed once; `weights` are position weights (see `gan_style.statistics`) or None.
+    computed once; `weights` are position weights (see `gan_style.maths.statistics`) or None.
     `distance(now, target)` is the scalar loss.
     """
 

@@ -79,7 +79,7 @@ class How:
         batch_size: images at once; None is one on a CPU, and on an accelerator as many of one size
             as make about a megapixel. Images with styles go one by one.
         side: contents whose longer side is above it are scaled down to it; 0 keeps all sizes.
-        colour: where colours come from, see `gan_style.colour`.
+        colour: where colours come from, see `gan_style.maths.colour`.
         save_every: iterations between two intermediate images of an optimisation; 0 keeps none.
         resume: keep what is there already, made by the same of the same, and go on with the image
             that was interrupted.
