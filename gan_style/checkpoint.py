@@ -378,6 +378,11 @@ def _sha256(skeleton: str, tensors: Mapping[str, Tensor]) -> str:
     return sha.hexdigest()
 
 
+def digest(net: nn.Module) -> str:
+    """The SHA-256 of a network's state, wherever that is."""
+    return _sha256("", {key: x.detach().cpu() for key, x in net.state_dict().items()})
+
+
 def load_state(path: Path) -> Any:
     """What `save_state` wrote, and nothing else: no file of another form, and none that is run.
 

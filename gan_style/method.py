@@ -94,9 +94,8 @@ class OptimisedMethod(Method):
 class TrainedMethod(Method):
     """A method with weights to learn.
 
-    `players` names, for each optimizer, the attributes (networks) that it moves: the trainer puts
-    the prepared, possibly distributed, network in the attribute's place. `averaged` names those
-    networks that translate uses: the trainer keeps a running average of their weights too.
+    `players` names, for each optimizer, the attributes (networks) that it moves. `averaged` names
+    those networks that translate uses: the trainer keeps a running average of their weights too.
     """
 
     players: Mapping[str, tuple[str, ...]]

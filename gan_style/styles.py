@@ -20,7 +20,7 @@ from gan_style.data.images import (
     ImageError,
     Picture,
     TooDarkError,
-    called,
+    label,
     pad,
     picture_of,
     resize,
@@ -221,11 +221,11 @@ def read_style(
     if picture.alpha is not None:
         alpha = np.asarray(picture.alpha)
         if not alpha.any():
-            raise DataError(f"{called(style.image)}: the style is transparent everywhere")
+            raise DataError(f"{label(style.image)}: the style is transparent everywhere")
         style_mask = alpha if style_mask is None else np.minimum(style_mask, alpha)
         if not style_mask.any():
             raise DataError(
-                f"{called(style.style_mask)}: the mask is black where its style is opaque"
+                f"{label(style.style_mask)}: the mask is black where its style is opaque"
             )
 
     def tensor(mask: np.ndarray | None, multiple: int) -> Tensor | None:
@@ -263,7 +263,7 @@ def _mask(option: str, mask: Any, size: tuple[int, int]) -> np.ndarray:
         ImageError, DataError: of another shape, black (also where it is scaled down), in colours,
             or of labels: 1 of 255 would be next to nothing.
     """
-    path = called(mask)
+    path = label(mask)
     try:
         colours = to_array(picture_of(mask, "black").image)
     except ImageError as error:

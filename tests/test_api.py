@@ -138,6 +138,19 @@ def test_an_image_is_turned_upright_and_scaled_to_its_side(toy_run):
     assert call(picture(3, (80, 48)), side=40).size == (40, 24)
 
 
+@pytest.mark.parametrize("colour", ["luma", "match"])
+def test_colours_are_kept_as_by_the_command(gan_style, tmp_path, colour):
+    for seed, name in enumerate(("photo.png", "painting.png")):
+        picture(seed).save(tmp_path / name)
+    gan_style(
+        "translate", method="gatys", content="photo.png", style="painting.png", out="out.png",
+        colour=colour, precision="fp32", side=0, **SMALL,
+    )  # fmt: skip
+    call = load("gatys", precision="fp32", **SMALL)
+    made = call("photo.png", style="painting.png", colour=colour, side=0)
+    assert np.array_equal(np.asarray(made), np.asarray(Image.open("out.png")))
+
+
 def test_styles_are_blended_and_masked_as_by_the_command(gan_style, tmp_path):
     files = {}
     for seed, name in enumerate(("photo", "a", "b", "mask", "rest")):
@@ -205,6 +218,7 @@ MISTAKES = {
     "tensor": (lambda run: load(run)(torch.zeros(3, 9, 9)), ConfigError, r"\(N, 3, H, W\)"),
     "side": (lambda run: load(run)(picture(0), side=-1), ConfigError, "side is -1"),
     "colour": (lambda run: load(run)(picture(0), colour="red"), ConfigError, "colour is 'red'"),
+    "no style's": (lambda run: load(run)(picture(0), colour="luma"), ConfigError, "no style image"),
     "device": (lambda run: load(run, device="tpu"), ConfigError, "device is 'tpu'"),
 }
 

@@ -59,10 +59,10 @@ def cost(
     from gan_style.weights import known, used
 
     place = devices.find(device)
-    built = chosen.build().to(place).eval().requires_grad_(False)
+    built = chosen.build().to(place)
     measured = costs.measure(
         built,
-        takes_style=chosen.module.PAPER.style == "image",
+        takes_style=chosen.takes_style,
         device=place,
         precision=devices.choose_precision(precision, place),
         sizes=[int(side) for side in sides],

@@ -21,12 +21,12 @@ def choose(
         raise ConfigError(f"{both if run else 'no --run and no --method'}: give one of the two")
     name = runs.read(Path(run))["train"]["method"] if run else method
     refuse_unknown(options, known_options(function, name), function.__name__, name)
-    if method and weights != "raw":
-        raise ConfigError(f"--weights is {weights!r}, but only a run has averaged or best weights")
 
     from gan_style.translation import translator
 
-    return translator.of_run(run, weights, options) if run else translator.of_method(name, options)
+    if run:
+        return translator.of_run(run, weights, options)
+    return translator.of_method(method, weights, options)
 
 
 def known_options(function: Callable[..., None], name: str) -> dict[str, tuple[str, ...]]:

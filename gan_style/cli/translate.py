@@ -96,8 +96,7 @@ def translate(
     name, module, method_config, record = chosen.name, chosen.module, chosen.config, chosen.record
     if save_every and not issubclass(module.Method, OptimisedMethod):
         raise ConfigError(f"--save_every is {save_every}, but {name} has no iterations to show")
-    takes_style = module.PAPER.style == "image"
-    if takes_style:
+    if chosen.takes_style:
         if not style:
             raise ConfigError(f"{name} takes its style from an image: give one as --style")
         jobs = translation.jobs_with_styles(
@@ -121,7 +120,7 @@ def translate(
         folder, jobs = _single(folder, jobs, format)
     elif format:
         jobs = [replace(job, name=job.name.with_suffix(f".{format}")) for job in jobs]
-    say_left_out(Path(content), *([Path(style)] if takes_style and "," not in style else []))
+    say_left_out(Path(content), *([Path(style)] if chosen.takes_style and "," not in style else []))
     contents = None if out else _contents_folder(Path(content))
     if contents:
         translation.refuse_other_contents(folder, contents)
@@ -133,7 +132,7 @@ def translate(
     built = chosen.build()
     how = translation.How(
         device=place,
-        background=record["data"].get("background", "white") if record else "white",
+        background=chosen.background,
         batch_size=batch_size,
         side=(built.longest_side or 0) if side is None else side,
         colour=colour,
@@ -158,7 +157,7 @@ def translate(
         print(strokes)
     notes: dict[str, None] = {}
     made = translation.translate_files(
-        built.to(place).eval().requires_grad_(False),
+        built.to(place),
         jobs,
         folder,
         how,

@@ -296,11 +296,11 @@ def picture_of(image: Any, background: str = "white") -> Picture:
         alpha = _alpha(upright)
         colours = _to_srgb(_to_8_bit(None, upright), image.info.get("icc_profile"))
     except ValueError as error:
-        raise ImageError(f"{called(image)}: {error}") from error
+        raise ImageError(f"{label(image)}: {error}") from error
     return Picture(image=_upon(background, colours, alpha), alpha=alpha)
 
 
-def called(image: Any) -> str:
+def label(image: Any) -> str:
     """What an image is called in a message: its path, or what it is."""
     if isinstance(image, str | os.PathLike):
         return printable(os.fspath(image))

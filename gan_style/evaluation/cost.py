@@ -317,9 +317,7 @@ def _bar(content: Tensor, unit: str, total: int | None = None) -> Bar:
 
 
 def _name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
     if device.type != "cpu":
-        return device.type
+        return devices.name(device)
     threads = torch.get_num_threads()
     return f"cpu, {threads} thread{'s' * (threads != 1)}"

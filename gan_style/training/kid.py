@@ -208,7 +208,7 @@ class Scorer:
 
     Args:
         method: its networks as they were built: copies of those that translate are taken, which
-            no precision, compilation or distribution is wrapped around.
+            no precision or compilation is wrapped around.
         data: whose test images, at least FEWEST a side.
         count: of these.
         features: those of `load_features`.

@@ -55,12 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: what was typed; that of this process when not given.
     """
-    words, options = command.parse(sys.argv[1:] if arguments is None else arguments)
+    words, typed = command.parse(sys.argv[1:] if arguments is None else arguments)
     command.no_words(words)
+    options: dict[str, Any] = {**typed}
     if "help" in options:
         print(f"{HELP}\n{command.training_help(command.with_file(options))}")
         return
-    train(**dict[str, Any](options))
+    train(**options)
 
 
 @dataclass(frozen=True, kw_only=True)

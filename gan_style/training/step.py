@@ -5,7 +5,6 @@ player's gradients are averaged here, when its turn is over and before its optim
 which turn a network was run forward, how often, and with which outputs needs no care.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +12,11 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from gan_style import checkpoint
 from gan_style.devices import Precision, memory_format
 from gan_style.errors import TrainingError
 from gan_style.method import Batch, TrainedMethod
@@ -184,8 +185,8 @@ class Players:
             return
         nets = [getattr(self.method, name) for name in self.names]
         _broadcast([x.detach() for net in nets for x in (*net.parameters(), *net.buffers())])
-        mine = torch.tensor([[_digest(net) for net in nets]], device=self.accelerator.device)
-        for name, *found in zip(self.names, *self.accelerator.gather(mine).tolist(), strict=True):
+        everybodys = gather_object([[checkpoint.digest(net) for net in nets]])
+        for name, *found in zip(self.names, *everybodys, strict=True):
             if len(set(found)) > 1:
                 raise TrainingError(
                     f"{name} begins with other weights in some processes than in the first: do all "
@@ -226,11 +227,3 @@ def _broadcast(tensors: Iterable[Tensor]) -> None:
         torch.distributed.broadcast(flat, src=0)
         for each, value in zip(group, flat.split([x.numel() for x in group]), strict=True):
             each.copy_(value.view_as(each))
-
-
-def _digest(net: nn.Module) -> int:
-    """63 bits of a hash of a network's weights."""
-    found = hashlib.sha256()
-    for each in net.parameters():
-        found.update(each.detach().float().cpu().contiguous().numpy().tobytes())
-    return int.from_bytes(found.digest()[:8]) >> 1

@@ -525,10 +525,12 @@ def _translate(
         )  # fmt: skip
 
     make = optimised if isinstance(method, OptimisedMethod) else None
-    styled = translate_styled(
-        method, arrays[0], job.styles, how.background, how.colour, how.device, how.precision, make
+    size = arrays[0].shape[:2]
+    content = to_padded(arrays[0], method, how.device)
+    image = translate_styled(
+        method, content, size, job.styles, how.background, how.colour, how.precision, make
     )
-    return [styled]
+    return [from_tensor(image[0])[: size[0], : size[1]]]
 
 
 Make = Callable[[Tensor, list[Style], Callable[[Tensor], Tensor]], Tensor]
@@ -536,31 +538,29 @@ Make = Callable[[Tensor, list[Style], Callable[[Tensor], Tensor]], Tensor]
 
 def translate_styled(
     method: Method,
-    array: np.ndarray,
+    content: Tensor,
+    size: tuple[int, int],
     styles: Sequence[Style],
     background: str,
     colours: Colours,
-    device: torch.device,
     precision: Precision,
     make: Make | None = None,
-) -> np.ndarray:
-    """An image uint8 (H, W, 3) -> the same in styles.
+) -> Tensor:
+    """Images (N, 3, H, W), RGB in [0, 1] -> float32 of the same, in styles.
 
     Args:
         method: takes styles.
-        array: the content.
+        content: on the device, padded as the method needs it.
+        size: (height, width) of the content before it was padded.
         styles: at least one.
         background: shows where a style is transparent.
         colours: where they come from.
-        device: where to compute.
         precision: what networks compute in.
         make: makes the image of content and styles, in place of the method's `translate`; is also
             given what is still to be done to an image before it can be looked at.
     """
-    size = array.shape[:2]
-    content = _tensor(array, method, device)
     there = [
-        read_style(each, size, background, method.multiple, method.smallest).to(device)
+        read_style(each, size, background, method.multiple, method.smallest).to(content.device)
         for each in styles
     ]
     seen, matched = colour.before(colours, content, [style.image for style in there])
@@ -573,10 +573,9 @@ def translate_styled(
         if make is None:
             image = translate(method, seen, there, precision)
         else:
-            with autocast(precision, device):
+            with autocast(precision, content.device):
                 image = make(seen, there, finish)
-        image = finish(image)
-    return from_tensor(image[0])[: size[0], : size[1]]
+        return finish(image)
 
 
 def translate(method: Method, content: Tensor, styles: Styles, precision: Precision) -> Tensor:
@@ -590,13 +589,13 @@ def translate_arrays(
     method: Method, arrays: Sequence[np.ndarray], device: torch.device, precision: Precision
 ) -> list[np.ndarray]:
     """Images uint8 (H, W, 3) of one size -> the same, by a method that takes no style."""
-    padded = torch.cat([_tensor(array, method, device) for array in arrays])
+    padded = torch.cat([to_padded(array, method, device) for array in arrays])
     height, width = arrays[0].shape[:2]
     images = translate(method, padded, None, precision)
     return [from_tensor(image)[:height, :width] for image in images]
 
 
-def _tensor(array: np.ndarray, method: Method, device: torch.device) -> Tensor:
+def to_padded(array: np.ndarray, method: Method, device: torch.device) -> Tensor:
     """(H, W, 3) -> (1, 3, H', W') of a size that the method takes."""
     return to_tensor(pad(array, method.multiple, method.smallest))[None].to(device)
 

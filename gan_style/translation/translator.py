@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -24,7 +25,8 @@ from gan_style import checkpoint, command, devices, memory, methods, runs
 from gan_style import weights as published
 from gan_style.config import Wanted, at_least, build, convert, describe, did_you_mean
 from gan_style.data.images import (
-    called,
+    from_tensor,
+    label,
     padded_size,
     picture_of,
     resize,
@@ -35,10 +37,10 @@ from gan_style.data.images import (
 from gan_style.data.pairs import output_names
 from gan_style.devices import Precision, choose_precision
 from gan_style.errors import ConfigError
-from gan_style.maths.colour import Colours, after, before, luma
+from gan_style.maths.colour import Colours, luma
 from gan_style.method import Method, OptimisedMethod, TrainedMethod
-from gan_style.styles import Style, read_style
-from gan_style.translation.jobs import Make, translate, translate_arrays, translate_styled
+from gan_style.styles import Style
+from gan_style.translation.jobs import Make, to_padded, translate, translate_styled
 
 if TYPE_CHECKING:
     from gan_style.training.launch import Run
@@ -68,8 +70,18 @@ class Chosen:
     weights: checkpoint.Kind = "raw"
     file: Path | None = None
 
+    @property
+    def takes_style(self) -> bool:
+        """Whether each image needs a style image."""
+        return bool(self.module.PAPER.style == "image")
+
+    @property
+    def background(self) -> str:
+        """What a run was trained to see under transparent images."""
+        return str((self.record or {"data": {}})["data"].get("background", "white"))
+
     def build(self) -> Method:
-        """The method with its weights, on the CPU.
+        """The method with its weights, on the CPU, to translate with.
 
         Raises:
             CheckpointError, ConfigError, WeightsError: there are none, or not of these networks.
@@ -81,17 +93,19 @@ class Chosen:
             if not self.file:
                 checkpoint.check_networks(outline, Path(self.run), self.weights)
         built: Method = self.module.Method(self.config)
-        if not isinstance(built, TrainedMethod):
-            return built
+        if isinstance(built, TrainedMethod):
+            self._fill(built)
+        return built.eval().requires_grad_(False)
+
+    def _fill(self, method: TrainedMethod) -> None:
         if self.file:
-            checkpoint.load_only(built, self.file)
+            checkpoint.load_only(method, self.file)
         elif self.record:
-            checkpoint.load_networks(built, Path(self.run), self.weights)
+            checkpoint.load_networks(method, Path(self.run), self.weights)
         else:
-            check_published(self.name, built)
-            for net in built.inference_networks:
-                getattr(built, net).load_state_dict(published.load(built.pretrained[net]))
-        return built
+            check_published(self.name, method)
+            for net in method.inference_networks:
+                getattr(method, net).load_state_dict(published.load(method.pretrained[net]))
 
 
 def check_published(name: str, method: TrainedMethod) -> None:
@@ -125,12 +139,14 @@ def _of_record(record: dict[str, Any], run: str, options: Mapping[str, Any], **m
     return Chosen(name=name, module=module, config=config, run=run, record=record, **more)
 
 
-def of_method(name: str, options: Mapping[str, Any]) -> Chosen:
+def of_method(name: str, weights: checkpoint.Kind, options: Mapping[str, Any]) -> Chosen:
     """A method with options over those of a preset, which may be named among them.
 
     Raises:
-        ConfigError: a value that an option can't have.
+        ConfigError: a value that an option can't have, or weights that only a run has.
     """
+    if weights != "raw":
+        raise ConfigError(f"--weights is {weights!r}, but only a run has averaged or best weights")
     module = methods.load(name)
     return Chosen(
         name=name, module=module, config=build(module.Config, method_options(name, options))
@@ -147,7 +163,7 @@ def method_options(
     """
     if record is None:
         return command.with_preset({**options, "method": name}, str(options.get("preset", "")))
-    names = [field.name for field in describe(methods.source(name))]
+    names = _own_options(name)
     if strange := set(record["method"]) - set(names) - methods.retired(name):
         raise ConfigError(
             f"the run has --{min(strange)}, which {name} doesn't know: another version made it"
@@ -155,6 +171,10 @@ def method_options(
     if "preset" in options:
         raise ConfigError(f"--preset is {options['preset']!r}, but a run has its own options")
     return {key: value for key, value in record["method"].items() if key in names} | dict(options)
+
+
+def _own_options(name: str) -> list[str]:
+    return [field.name for field in describe(methods.source(name))]
 
 
 def refuse_trained_in(method: type[Method], options: Mapping[str, Any], run: str) -> None:
@@ -210,11 +230,7 @@ def load(
     elif path.is_dir() or os.sep in text:
         chosen = of_run(text, weights, options)
     elif text in methods.names():
-        if weights != "raw":
-            raise ConfigError(
-                f"weights is {weights!r}, but only a run has averaged or best weights"
-            )
-        chosen = of_method(text, options)
+        chosen = of_method(text, weights, options)
     else:
         raise ConfigError(
             f"{text!r} is no folder of a run and no file of weights, and no method is called so: "
@@ -222,8 +238,7 @@ def load(
         )
     place = devices.find(device)
     numbers = choose_precision(convert("precision", precision, Wanted), place)
-    method = chosen.build().to(place).eval().requires_grad_(False)
-    return Translator(chosen, method, place, numbers)
+    return Translator(chosen, chosen.build().to(place), place, numbers)
 
 
 def _of_file(path: Path, weights: checkpoint.Kind, options: dict[str, Any]) -> Chosen:
@@ -259,17 +274,10 @@ class Translator:
     ) -> None:
         self.chosen, self.method, self.device, self.precision = chosen, method, device, precision
         self.name, self.config = chosen.name, chosen.config
-        record = chosen.record or {"data": {}}
-        self.background: str = record["data"].get("background", "white")
 
     def __repr__(self) -> str:
         where = f"run={self.chosen.run!r}, " if self.chosen.run else ""
         return f"Translator({self.name!r}, {where}{self.config})"
-
-    @property
-    def takes_style(self) -> bool:
-        """Whether each image needs a style image."""
-        return bool(self.chosen.module.PAPER.style == "image")
 
     def __call__(
         self,
@@ -311,6 +319,8 @@ class Translator:
         at_least(0, side=side)
         wanted = convert("colour", colour, Colours)
         styles = self._styles(style)
+        if not styles and wanted != "style":
+            raise ConfigError(f"--colour is {wanted!r}, but {self.name} takes no style image")
         if isinstance(content, Tensor):
             return self._tensors(content, styles, wanted)
         if isinstance(content, list | tuple):
@@ -325,7 +335,7 @@ class Translator:
         Raises:
             ConfigError: the method has no such option, or its weights depend on it.
         """
-        names = [field.name for field in describe(methods.source(self.name))]
+        names = _own_options(self.name)
         for option in options:
             if option not in names:
                 raise ConfigError(
@@ -338,18 +348,14 @@ class Translator:
         method = copy.copy(self.method)
         if isinstance(method, TrainedMethod):
             method.config = config
-            if (
-                method.inference_networks != self.method.inference_networks
-            ):  # another network, not loaded yet
+            # Another direction's network isn't loaded yet.
+            if method.inference_networks != self.method.inference_networks:
                 if chosen.file:
                     raise ConfigError(f"{chosen.file} is of one network: load that of {options}")
-                method = self._ready(chosen.build())
+                method = chosen.build().to(self.device)
         else:
-            method = self._ready(chosen.build())
+            method = chosen.build().to(self.device)
         return Translator(chosen, method, self.device, self.precision)
-
-    def _ready(self, method: Method) -> Method:
-        return method.to(self.device).eval().requires_grad_(False)
 
     def _styles(self, style: Any) -> list[Style]:
         """As a list of `Style`, of images or tensors.
@@ -357,7 +363,7 @@ class Translator:
         Raises:
             ConfigError: the method takes one and there is none, or the other way about.
         """
-        if not self.takes_style:
+        if not self.chosen.takes_style:
             if style is not None:
                 raise ConfigError(f"{self.name} takes no style image: leave style out")
             return []
@@ -378,23 +384,34 @@ class Translator:
         side: int | None,
         progress: Progress | None = None,
     ) -> Image.Image:
-        method, given = self.method, picture_of(content, self.background)
+        method, given = self.method, picture_of(content, self.chosen.background)
         longest = (method.longest_side or 0) if side is None else side
         seen = to_grey(given.image) if method.grey else given.image
         size = scaled_size((seen.height, seen.width), longest)
         array = resize(to_array(seen), size)
-        with memory.explained(Path(called(content))):
-            if styles:
-                made = translate_styled(
-                    method, array, styles, self.background, colours, self.device, self.precision,
-                    self._optimised(progress),
-                )  # fmt: skip
-            else:
-                (made,) = translate_arrays(method, [array], self.device, self.precision)
-        image = Image.fromarray(made)
+        with memory.explained(Path(label(content))):
+            padded = to_padded(array, method, self.device)
+            made = from_tensor(self._made(padded, size, styles, colours, progress)[0])
+        image = Image.fromarray(made[: size[0], : size[1]])
         if given.alpha is not None:
-            image.putalpha(given.alpha.resize(image.size))
+            image.putalpha(Image.fromarray(resize(np.array(given.alpha), size)))
         return image
+
+    def _made(
+        self,
+        content: Tensor,
+        size: tuple[int, int],
+        styles: list[Style],
+        colours: Colours,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Padded images (N, 3, H, W), which have `size` without that, through the method."""
+        if not styles:
+            return translate(self.method, content, None, self.precision)
+        return translate_styled(
+            self.method, content, size, styles, self.chosen.background, colours, self.precision,
+            self._optimised(progress) if len(content) == 1 else None,
+        )  # fmt: skip
 
     def _optimised(self, progress: Progress | None) -> Make | None:
         """What makes an image by a method that optimises pixels, told of every iteration."""
@@ -403,12 +420,11 @@ class Translator:
             return None
 
         def make(content: Tensor, styles: list[Style], finish: Any) -> Tensor:
-            image = content
             for step in method.optimise(content, styles):
                 image = step.image
                 if progress:
                     progress(step.done, step.total)
-            return image.clamp(0, 1)
+            return image
 
         return make
 
@@ -454,13 +470,5 @@ class Translator:
         )
         if method.grey:
             padded = luma(padded).expand(-1, 3, -1, -1)
-        there = [
-            read_style(each, (height, width), self.background, method.multiple, method.smallest).to(
-                self.device
-            )
-            for each in styles
-        ]
-        seen, matched = before(colours, padded, [each.image for each in there])
-        there = [replace(s, image=image) for s, image in zip(there, matched, strict=True)]
-        made = after(colours, translate(method, seen, there or None, self.precision), padded)
+        made = self._made(padded, (height, width), styles, colours)
         return made[..., :height, :width].clamp(0, 1)
