@@ -195,7 +195,7 @@ def _plain_training(case: Case, device: torch.device) -> Once:
         program = plain.PROGRAMS[case.name]
         method, critic_steps = plain.DualGan(program, case.height), program.critic_steps
     method.nets.to(device)
-    method.prefetch()
+    method.ready()
     a, b = (picture(case, device, critic_steps, seed) for seed in (1, 2))
 
     def once(meter: Meter) -> None:

@@ -20,7 +20,7 @@ from gan_style.io.files import write_json
 PLACES = {"run_dir", "resume", "start_from", "data_root", "data_a", "data_b"}
 
 
-def publish(run: str, out: str, weights: str = "ema") -> None:
+def publish(run: str, out: str, weights: checkpoint.Kind = "ema") -> None:
     """Write <out>/config.json and the generator of the run's direction."""
     folder = Path(out)
     if Path(folder, "config.json").exists():
